@@ -3,12 +3,14 @@
 package harness
 
 import (
-	"crypto/rand"
+	crand "crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -41,7 +43,7 @@ func Eventually(t testing.TB, within time.Duration, what string, condition func(
 // RunID sets this run's containers apart from those of others on the machine.
 var RunID = sync.OnceValue(func() string {
 	var b [4]byte
-	rand.Read(b[:])
+	crand.Read(b[:])
 	return fmt.Sprintf("hermod-it-%s", hex.EncodeToString(b[:]))
 })
 
@@ -67,15 +69,58 @@ func Dir(t testing.TB) string {
 	return dir
 }
 
-// FreeAddress is a loopback address that nobody listened on a moment ago.
+// given are the ports that FreeAddress gave to the tests of this process.
+var given struct {
+	sync.Mutex
+	ports map[int]bool
+}
+
+// FreeAddress is a loopback address that nobody listened on a moment ago. Its port is below those that the system gives to outgoing
+// connections: one of them could sit on it while the server of a test is away.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	const lowest = 10_000
+	end := firstOutgoing(t)
+	given.Lock()
+	defer given.Unlock()
+	if given.ports == nil {
+		given.ports = map[int]bool{}
+	}
+	var last error
+	for range 1000 {
+		port := lowest + rand.IntN(end-lowest)
+		if given.ports[port] {
+			continue
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			last = err
+			continue
+		}
+		given.ports[port] = true
+		l.Close()
+		return l.Addr().String()
+	}
+	t.Fatalf("no free port from %d to %d: %v", lowest, end, last)
+	return ""
+}
+
+// firstOutgoing is the first port that the system gives to outgoing connections.
+func firstOutgoing(t testing.TB) int {
+	t.Helper()
+	const usual = 32_768
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	var first, last int
+	if _, err := fmt.Sscan(string(text), &first, &last); err != nil {
+		t.Fatalf("ip_local_port_range: %q: %v", text, err)
+	}
+	if first < usual/2 { // few or none are left below: one of them then
+		return usual
+	}
+	return first
 }
 
 // repository is the root of the checkout.
