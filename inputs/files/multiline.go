@@ -88,13 +88,7 @@ func (r *run) join(s *source, c *tail.Chunk, start positions.Position, line []by
 	before := len(rec.text)
 	var long bool
 	rec.text, long = multiline.Append(rec.text, line, first, u.max)
-	if long && !rec.long {
-		rec.long = true
-		if !cut {
-			r.cut++
-		}
-	}
-	rec.long = rec.long || cut
+	rec.long = rec.long || long || cut
 	rec.next = c.Position()
 	u.bytes += len(rec.text) - before
 }
@@ -117,6 +111,9 @@ func (r *run) finish(e *list.Element) {
 	start := len(r.text)
 	r.text = append(r.text, rec.text...)
 	r.batch.Add(logs.Record{Stream: rec.source.stream, Line: r.text[start:len(r.text):len(r.text)]})
+	if rec.long {
+		r.cut++
+	}
 	r.taken = append(r.taken, taken{rec.source, rec.key, rec.next})
 	r.unfinished.drop(e)
 }

@@ -106,8 +106,42 @@ func TestALongRecordIsCutAndCountedOnce(t *testing.T) {
 	w.append("app.log", "a\n"+line+"\n "+line+"\n "+line+"\n"+line+line+"\n more\nb\n")
 	w.start()
 	w.want("app.log", "a", line+"\n "+line[:22], (line + line)[:64])
+	w.stop() // they count once they are taken
 	if got := w.env.Losses.Counts()["line_too_long"]; got != 2 {
 		t.Errorf("%d records count as cut", got)
+	}
+}
+
+func TestALongRecordThatIsReadInPartsCountsOnceItIsHandedOn(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		t.Run(fmt.Sprintf("read again=%v", again), func(t *testing.T) {
+			w := multilined(t)
+			w.cfg.MaxLineSize = 64
+			read := func() {
+				w.until("the file read", func() bool {
+					rows := w.env.Status.Details()
+					return len(rows) == 1 && rows[0].Unread == 0
+				})
+			}
+			line := strings.Repeat("x", 80)
+			w.append("app.log", "a\n")
+			w.start()
+			for range 3 {
+				read()
+				w.append("app.log", " "+line+"\n")
+			}
+			read()
+			if again { // what was not handed on
+				w.restart()
+				read()
+			}
+			w.append("app.log", "b\n")
+			w.want("app.log", "a\n "+line[:61])
+			w.stop()
+			if got := w.env.Losses.Counts()["line_too_long"]; got != 1 {
+				t.Errorf("%d records count as cut", got)
+			}
+		})
 	}
 }
 

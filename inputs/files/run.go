@@ -53,7 +53,7 @@ type run struct {
 	batch      logs.Batch
 	taken      []taken
 	maxRecords int
-	cut        int // lines of the batch that were too long
+	cut        int // records of the batch that were too long
 
 	bucket *ratelimiter.LeakyBucket // nil without a limit
 }
@@ -165,9 +165,12 @@ func (r *run) read(ctx context.Context, s *source) error {
 	return nil
 }
 
-// note remembers where a chunk was read to, and counts the lines that were cut beyond those that are counted already.
+// note remembers where a chunk was read to, and counts the lines that were cut beyond those that are counted already. Where lines are joined, a
+// record counts, once it is whole.
 func (r *run) note(s *source, c *tail.Chunk, counted int) (cut int) {
-	r.cut += c.Cut() - counted
+	if r.unfinished == nil {
+		r.cut += c.Cut() - counted
+	}
 	at := c.Position()
 	if start, ok := r.unfinished.startOf(c.Key()); ok {
 		at = start
