@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/hermod-agent/hermod/pipeline/config"
 )
 
 // deadMounts is a statfs in which some paths hang until they are brought back.
@@ -185,63 +183,61 @@ func TestHelpersLeftWithDeadMountsAreBounded(t *testing.T) {
 }
 
 func TestAMountThatComesAndGoesWhileItHangsHasOneHelper(t *testing.T) {
-	root := t.TempDir()
-	line := func(point string) string { return "36 27 0:42 / " + point + " rw - nfs4 server:/export rw\n" }
-	write(t, root+"/proc/1/mountinfo", line("/mnt/nfs")+line("/mnt/other"))
-	dead := root + "/rootfs/mnt/nfs"
-	d := newDeadMounts(dead)
-	cfg := fixtureConfig(root, "filesystem")
-	cfg.Filesystem.MountTimeout = config.Duration(2 * time.Second) // passes once; the other mount must have its turn by then, on a busy machine too
-	in := mustOpen(t, testEnv(), cfg)
-	part[*filesystem](t, in).statter.statfs = d.statfs
-	c := &cycles{in: in}
-	goroutines := 0
-	for i := range 60 {
-		if i%15 == 7 { // away for long enough to be forgotten
-			write(t, root+"/proc/1/mountinfo", line("/mnt/other"))
+	synctest.Test(t, func(t *testing.T) {
+		root := t.TempDir()
+		line := func(point string) string { return "36 27 0:42 / " + point + " rw - nfs4 server:/export rw\n" }
+		write(t, root+"/proc/1/mountinfo", line("/mnt/nfs")+line("/mnt/other"))
+		dead := root + "/rootfs/mnt/nfs"
+		d := newDeadMounts(dead)
+		in := mustOpen(t, testEnv(), fixtureConfig(root, "filesystem"))
+		part[*filesystem](t, in).statter.statfs = d.statfs
+		c := &cycles{in: in}
+		goroutines := 0
+		for i := range 60 {
+			if i%15 == 7 { // away for long enough to be forgotten
+				write(t, root+"/proc/1/mountinfo", line("/mnt/other"))
+			}
+			if i%15 == 14 {
+				write(t, root+"/proc/1/mountinfo", line("/mnt/nfs")+line("/mnt/other"))
+			}
+			if err := c.run(t); err != nil {
+				t.Fatal(err)
+			}
+			text := c.text()
+			shown := strings.Contains(text, `node_filesystem_device_error{device="server:/export",device_error="mountpoint timeout",fstype="nfs4",mountpoint="/mnt/nfs"} 1`)
+			if here := i%15 < 7 || i%15 == 14; shown != here {
+				t.Errorf("cycle %d: dead mount shown is %v:\n%s", i, shown, text)
+			}
+			if strings.Contains(text, `node_filesystem_size_bytes{device="server:/export",device_error="",fstype="nfs4",mountpoint="/mnt/nfs"}`) {
+				t.Errorf("cycle %d: the size of a dead mount", i)
+			}
+			if !strings.Contains(text, `node_filesystem_size_bytes{device="server:/export",device_error="",fstype="nfs4",mountpoint="/mnt/other"}`) ||
+				!strings.Contains(text, `node_scrape_collector_success{collector="filesystem"} 1`) {
+				t.Errorf("cycle %d: the rest didn't go on:\n%s", i, text)
+			}
+			synctest.Wait()
+			if i == 1 {
+				goroutines = runtime.NumGoroutine()
+			}
 		}
-		if i%15 == 14 {
-			write(t, root+"/proc/1/mountinfo", line("/mnt/nfs")+line("/mnt/other"))
+		if d.most[dead] != 1 || d.calls[dead] != 1 {
+			t.Errorf("%d calls at once, %d in all", d.most[dead], d.calls[dead])
+		}
+		if n := runtime.NumGoroutine(); n > goroutines {
+			t.Errorf("%d goroutines, there were %d", n, goroutines)
+		}
+		d.revive(dead)
+		synctest.Wait() // the helper ends by itself
+		if n := runtime.NumGoroutine(); n >= goroutines {
+			t.Errorf("%d goroutines, there were %d while the mount hung", n, goroutines)
 		}
 		if err := c.run(t); err != nil {
 			t.Fatal(err)
 		}
-		text := c.text()
-		shown := strings.Contains(text, `node_filesystem_device_error{device="server:/export",device_error="mountpoint timeout",fstype="nfs4",mountpoint="/mnt/nfs"} 1`)
-		if here := i%15 < 7 || i%15 == 14; shown != here {
-			t.Errorf("cycle %d: dead mount shown is %v:\n%s", i, shown, text)
+		if !strings.Contains(c.text(), `node_filesystem_size_bytes{device="server:/export",device_error="",fstype="nfs4",mountpoint="/mnt/nfs"}`) {
+			t.Errorf("the mount didn't recover:\n%s", c.text())
 		}
-		if strings.Contains(text, `node_filesystem_size_bytes{device="server:/export",device_error="",fstype="nfs4",mountpoint="/mnt/nfs"}`) {
-			t.Errorf("cycle %d: the size of a dead mount", i)
-		}
-		if !strings.Contains(text, `node_filesystem_size_bytes{device="server:/export",device_error="",fstype="nfs4",mountpoint="/mnt/other"}`) ||
-			!strings.Contains(text, `node_scrape_collector_success{collector="filesystem"} 1`) {
-			t.Errorf("cycle %d: the rest didn't go on:\n%s", i, text)
-		}
-		if i == 1 {
-			goroutines = runtime.NumGoroutine()
-		}
-	}
-	if d.most[dead] != 1 || d.calls[dead] != 1 {
-		t.Errorf("%d calls at once, %d in all", d.most[dead], d.calls[dead])
-	}
-	if n := runtime.NumGoroutine(); n > goroutines {
-		t.Errorf("%d goroutines, there were %d", n, goroutines)
-	}
-	d.revive(dead)
-	deadline := time.Now().Add(time.Minute)
-	for { // the helper ends by itself
-		if err := c.run(t); err != nil {
-			t.Fatal(err)
-		}
-		if strings.Contains(c.text(), `node_filesystem_size_bytes{device="server:/export",device_error="",fstype="nfs4",mountpoint="/mnt/nfs"}`) {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the mount didn't recover")
-		}
-		runtime.Gosched()
-	}
+	})
 }
 
 func TestACycleWithADeadMountEndsBeforeItsDeadline(t *testing.T) {
@@ -249,7 +245,7 @@ func TestACycleWithADeadMountEndsBeforeItsDeadline(t *testing.T) {
 		root := t.TempDir()
 		write(t, root+"/proc/1/mountinfo", "36 27 0:42 / /mnt/nfs rw - nfs4 server:/export rw\n")
 		d := newDeadMounts(root + "/rootfs/mnt/nfs")
-		in := mustOpen(t, testEnv(), fixtureConfig(root, "filesystem", "uname")) // mount_timeout is 5s
+		in := mustOpen(t, testEnv(), fixtureConfig(root, "filesystem", "uname")) // mount_timeout is longer
 		part[*filesystem](t, in).statter.statfs = d.statfs
 		c := &cycles{in: in}
 		c.n = 1
