@@ -117,11 +117,20 @@ func (r *rig) run(name string, labels ...string) {
 	r.engine.Start("id-of-" + name)
 }
 
+// patience bounds every wait.
+const patience = 20 * time.Second
+
 // values collects once: values by series, without __name__ and quotes.
-func (r *rig) values(timeout time.Duration) map[string]float64 {
+func (r *rig) values() map[string]float64 {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), timeout)
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
+	return r.valuesUntil(ctx)
+}
+
+// valuesUntil is values for a collection that ends with ctx.
+func (r *rig) valuesUntil(ctx context.Context) map[string]float64 {
+	r.t.Helper()
 	r.cycle++
 	var b metrics.Batch
 	b.Begin(&metrics.Source{Address: "input.fake"}, r.cycle, 1)
@@ -143,9 +152,9 @@ func (r *rig) values(timeout time.Duration) map[string]float64 {
 // await collects until the values are as wanted.
 func (r *rig) await(want string) {
 	r.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
-		got := render(r.values(5 * time.Second))
+		got := render(r.values())
 		if got == want {
 			return
 		}
@@ -184,7 +193,7 @@ func TestContainersComeAndGoByTheirLabels(t *testing.T) {
 	r.engine.Create(dockertest.Container{ID: "never", Name: "never", Labels: map[string]string{"hermod.fake.port": "1"}})
 	r.run("oneoff", "hermod.fake.port", "1", "com.docker.compose.oneoff", "True")
 	r.await("one:7=1")
-	if got := r.values(time.Second); got["fake_secret one:7"] != 7 {
+	if got := r.values(); got["fake_secret one:7"] != 7 {
 		t.Errorf("%v", got)
 	}
 	if f := r.found[0]; f.Address.String() != "container://one:7" || f.Labels["user"] != "u" || len(f.Labels) != 1 {
@@ -210,6 +219,7 @@ func TestOneThatFailsIsAFaultOfItsOwn(t *testing.T) {
 	r.run("a", "hermod.fake.port", "1")
 	r.run("b", "hermod.fake.port", "2")
 	r.run("c", "hermod.fake.port", "3")
+	r.await("a:1=1 b:2=1 c:3=1") // all are found
 	refused := component.WithRemedy(errors.New("refused"), "let us in")
 	r.mu.Lock()
 	r.collect["b"] = func(context.Context) error { return refused }
@@ -239,18 +249,41 @@ func TestOneThatHangsHoldsUpNobodyAndIsDown(t *testing.T) {
 	r.await("a:1=1 b:2=1 c:3=1")
 	release := make(chan struct{})
 	calls := make(chan string, 100)
+	a := r.fleet.members["id-of-a"].status
+	rounds := 0
 	r.mu.Lock()
+	r.collect["a"] = func(context.Context) error {
+		rounds++
+		a.Note("round", fmt.Errorf("round %d", rounds))
+		return nil
+	}
 	for _, name := range []string{"b", "c"} {
 		r.collect[name] = func(context.Context) error { calls <- name; <-release; return nil }
 	}
 	r.mu.Unlock()
-	for range 3 {
-		if got := render(r.values(100 * time.Millisecond)); got != "a:1=1 b:2=0 c:3=0" {
+	for round := 1; round <= 3; round++ {
+		// The time is over once what a gave was taken, and the others are waited for.
+		ctx, over := context.WithTimeout(t.Context(), patience)
+		waited := make(chan struct{})
+		go func() {
+			defer close(waited)
+			defer over()
+			for want := fmt.Sprintf("round %d", round); ctx.Err() == nil; time.Sleep(time.Millisecond) {
+				if what, _ := r.fault("a:1 round"); what == want {
+					return
+				}
+			}
+		}()
+		if got := render(r.valuesUntil(ctx)); got != "a:1=1 b:2=0 c:3=0" {
 			t.Errorf("got %s", got)
 		}
+		<-waited
 	}
-	if n := len(calls); n != 2 {
-		t.Errorf("servers that hang were called %d times", n)
+	for range 2 { // they may not have got there before the time was over
+		<-calls
+	}
+	if n := len(calls); n != 0 {
+		t.Errorf("servers that hang were called %d times more", n)
 	}
 	if what, remedy := r.fault("b:2"); !strings.Contains(what, "has not returned") || remedy == "" {
 		t.Errorf("%q, %q", what, remedy)
@@ -292,12 +325,12 @@ func TestWhatServersTellOfThemselvesIsToldOfTheInput(t *testing.T) {
 	r.await("a:1=1")
 	m := r.fleet.members["id-of-a"]
 	m.status.Note("tls", errors.New("not checked"))
-	r.values(time.Second)
+	r.values()
 	if what, _ := r.fault("a:1 tls"); what != "not checked" {
 		t.Errorf("%v", r.env.Status.Faults())
 	}
 	m.status.Note("tls", nil)
-	r.values(time.Second)
+	r.values()
 	if n := len(r.env.Status.Faults()); n != 0 {
 		t.Errorf("%v", r.env.Status.Faults())
 	}
@@ -311,7 +344,7 @@ func TestWithoutDockerTheInputIsDownAndSaysWhy(t *testing.T) {
 	r.run("a", "hermod.fake.port", "1")
 	r.await("a:1=1")
 	r.engine.Down()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		var b metrics.Batch
 		b.Begin(&metrics.Source{}, 1, 1)
@@ -333,7 +366,7 @@ func TestCheckTriesEachContainer(t *testing.T) {
 	r := newRig(t)
 	r.run("a", "hermod.fake.port", "1")
 	r.run("b", "hermod.fake.port", "x")
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		var got []string
 		r.fleet.Check(t.Context(), func(f component.Finding) { got = append(got, fmt.Sprintf("%s|%s|%v", f.What, f.Detail, f.Err)) })
