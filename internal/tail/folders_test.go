@@ -8,11 +8,10 @@ import (
 	"time"
 )
 
-// aged sets a folder's last change back, as if nothing had happened in it for a while.
-func aged(t *testing.T, dir string) {
+// changed sets when a folder changed last: a test may be held up for longer than a change counts as fresh.
+func changed(t *testing.T, dir string, when time.Time) {
 	t.Helper()
-	then := time.Now().Add(-time.Minute)
-	if err := os.Chtimes(dir, then, then); err != nil {
+	if err := os.Chtimes(dir, when, when); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -24,6 +23,8 @@ func TestAFolderThatDoesNotChangeIsListedOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	before, after := time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
+	changed(t, dir, after)
 	var f folders
 	generations := func(base string) (names []string, ok bool) {
 		found, ok := f.beside(filepath.Join(dir, base), func(name string) bool { return rotatedName(base, name) })
@@ -35,7 +36,7 @@ func TestAFolderThatDoesNotChangeIsListedOnce(t *testing.T) {
 	if _, ok := generations("a.log"); ok {
 		t.Error("the listing of a folder that has just changed is relied on")
 	}
-	aged(t, dir)
+	changed(t, dir, before)
 	for range 2 {
 		if names, ok := generations("a.log"); !ok || len(names) != 3 {
 			t.Errorf("a.log: %q, %v", names, ok)
@@ -47,10 +48,11 @@ func TestAFolderThatDoesNotChangeIsListedOnce(t *testing.T) {
 	if err := os.Rename(filepath.Join(dir, "b.log"), filepath.Join(dir, "b.log.2")); err != nil {
 		t.Fatal(err)
 	}
+	changed(t, dir, after)
 	if names, ok := generations("b.log"); ok {
 		t.Errorf("a listing from before a change is relied on: %q", names)
 	}
-	aged(t, dir)
+	changed(t, dir, before.Add(time.Second))
 	if names, ok := generations("b.log"); !ok || len(names) != 2 {
 		t.Errorf("b.log: %q, %v", names, ok)
 	}
