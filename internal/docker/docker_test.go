@@ -405,6 +405,7 @@ func TestASlowSubscriberGetsTheNewestStateOnce(t *testing.T) {
 	}
 	fake.Destroy("x")
 	w.until("gone", func() bool { return w.now["x"].Gone })
+	w.engine.Synced() // waits for the lock under which both are told
 	got := other.Take()
 	if len(got) != 1 || !got[0].Gone || got[0].Starts != 50 {
 		t.Errorf("after %d tellings to a quick one, a slow one gets %+v", w.told["x"]-told, got)
@@ -466,12 +467,18 @@ func TestThePoolSharesOneEngine(t *testing.T) {
 	for !a.Synced() && time.Now().Before(deadline) {
 		<-s1.C()
 	}
+	streams := func() int {
+		return len(slices.DeleteFunc(fake.Requests(), func(r string) bool { return !strings.HasSuffix(r, "/events") }))
+	}
+	for streams() == 0 && time.Now().Before(deadline) { // it is asked for beside the list
+		time.Sleep(time.Millisecond)
+	}
 	s1.Close()
 	s2.Close()
 	if err := errors.Join(releaseA(), releaseB()); err != nil {
 		t.Error(err)
 	}
-	if n := len(slices.DeleteFunc(fake.Requests(), func(r string) bool { return !strings.HasSuffix(r, "/events") })); n != 1 {
+	if n := streams(); n != 1 {
 		t.Errorf("%d event streams", n)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
