@@ -51,7 +51,13 @@ type end struct{ at, heard time.Time }
 // membership is a network that this process joined, or found itself joined to by a process before it.
 type membership struct {
 	name  string
-	users map[any]string // who needs it -> the container there
+	users map[any]server // who needs it -> what for
+}
+
+// server is a container that is collected from, as it was started when its network was joined.
+type server struct {
+	id      string
+	started time.Time
 }
 
 // AcquireJoiner returns the process' Joiner for an engine. own is the id of the container that this process runs in.
@@ -134,18 +140,18 @@ func (j *Joiner) use(user any, n Network, c *Container) bool {
 	defer j.mu.Unlock()
 	m := j.networks[n.ID]
 	if m == nil {
-		m = &membership{name: n.Name, users: map[any]string{}}
+		m = &membership{name: n.Name, users: map[any]server{}}
 		j.networks[n.ID] = m
 	}
 	if j.isOver(c) {
 		return false
 	}
 	for id, other := range j.networks { // it is on another network now
-		if id != n.ID && other.users[user] != "" {
+		if id != n.ID {
 			delete(other.users, user)
 		}
 	}
-	m.users[user] = c.ID
+	m.users[user] = server{c.ID, c.Started}
 	return true
 }
 
@@ -214,9 +220,10 @@ func (j *Joiner) note(c *Container) {
 			delete(j.ended, id)
 		}
 	}
+	// Events come later than answers: who joined for a start after this end is not meant by it.
 	for _, m := range j.networks {
-		for user, id := range m.users {
-			if id == c.ID {
+		for user, s := range m.users {
+			if s.id == c.ID && (c.Gone || !s.started.After(j.ended[c.ID].at)) {
 				delete(m.users, user)
 			}
 		}

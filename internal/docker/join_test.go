@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Where the user lets the agent join networks, requests for its own container pass, byte for byte, and nothing else.
@@ -79,4 +80,31 @@ func (s sees) RoundTrip(r *http.Request) (*http.Response, error) {
 	b, err := io.ReadAll(r.Body)
 	*s.body = string(b)
 	return &http.Response{StatusCode: 200, Body: http.NoBody, Request: r}, err
+}
+
+// An event may come after the container was started again and its network joined for that.
+func TestAnEndThatIsToldLateDoesNotLeaveTheNetworkOfALaterStart(t *testing.T) {
+	begin := time.Now()
+	at := func(seconds int) time.Time { return begin.Add(time.Duration(seconds) * time.Second) }
+	network := Network{ID: "n", Name: "shop"}
+	for name, c := range map[string]struct {
+		told Container
+		left bool
+	}{
+		"told to stop":                 {Container{ID: "1", Running: true, Started: at(3), Stopping: at(4)}, true},
+		"its end":                      {Container{ID: "1", Started: at(3), Finished: at(4)}, true},
+		"gone":                         {Container{ID: "1", Gone: true, Started: at(3), Finished: at(4)}, true},
+		"told to stop before, late":    {Container{ID: "1", Running: true, Started: at(1), Stopping: at(2)}, false},
+		"its end before, late":         {Container{ID: "1", Started: at(1), Finished: at(2)}, false},
+		"the end of another container": {Container{ID: "2", Started: at(3), Finished: at(4)}, false},
+	} {
+		j := &Joiner{networks: map[string]*membership{}, ended: map[string]end{}}
+		if !j.use("user", network, &Container{ID: "1", Running: true, Started: at(3)}) {
+			t.Fatal("not taken")
+		}
+		j.note(&c.told)
+		if left := len(j.networks["n"].users) == 0; left != c.left {
+			t.Errorf("%s: left is %v", name, left)
+		}
+	}
 }
