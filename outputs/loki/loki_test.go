@@ -370,7 +370,7 @@ func TestRefusalsAreCountedByLokisWords(t *testing.T) {
 				http.Error(w, c.words, c.status)
 				return true
 			}
-			o := running(t, s.URL+pushPath, nil)
+			o := running(t, s.URL+pushPath, func(c *Config) { c.Delivery.BatchWait = config.Duration(time.Minute) }) // all are in one body
 			reg := logs.NewRegistry()
 			one, two := reg.New(labels.FromStrings("a", "b"), ""), reg.New(labels.FromStrings("a", "c"), "")
 			for i := range 10 {

@@ -499,12 +499,9 @@ func TestSenderShouldLogTheWordsOfARefusalAsTheyAre(t *testing.T) {
 		o := running(t, s.URL+"/w", byVersion(version))
 		consume(t, o, newFixture(2).next())
 		flush(t, o)
-		for _, f := range o.env.Status.Faults() {
-			if strings.Contains(f.What, "these very words") {
-				return
-			}
-		}
-		t.Errorf("%+v", o.env.Status.Faults())
+		wait(t, func() bool { // it is told after the samples are counted
+			return slices.ContainsFunc(o.env.Status.Faults(), func(f component.Fault) bool { return strings.Contains(f.What, "these very words") })
+		})
 	})
 }
 
@@ -828,7 +825,10 @@ func TestSenderOf2MayFallBackAndShouldTakeASuccessWithoutCountsFor415(t *testing
 				}
 				confirm(w, r, raw)
 			}
-			o := running(t, s.URL+"/w", byVersion(version2))
+			o := running(t, s.URL+"/w", func(c *Config) {
+				byVersion(version2)(c)
+				c.Delivery.BatchWait = config.Duration(time.Minute) // both batches are in the body that is refused
+			})
 			f := newFixture(20)
 			consume(t, o, f.next())
 			consume(t, o, rich())
