@@ -44,7 +44,7 @@ func TestItemsOfTheMachineAreReadWithOneToken(t *testing.T) {
 	defer s.Close()
 	local := &http.Transport{}
 	defer local.CloseIdleConnections()
-	m := NewMetadata(environment(map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT": s.URL}), local)
+	m := NewMetadata(environment(map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT": s.URL}), patient{local})
 	for item, want := range map[string]string{
 		"instance-id": "i-0123456789abcdef0", "placement/availability-zone": "eu-central-1a", "tags/instance/Cost Center": "42",
 	} {
