@@ -21,6 +21,11 @@ import (
 
 func post(t *testing.T, url string, body []byte, header ...string) (status int, err error) {
 	t.Helper()
+	return postWithin(t, time.Minute, url, body, header...)
+}
+
+func postWithin(t *testing.T, limit time.Duration, url string, body []byte, header ...string) (status int, err error) {
+	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +33,7 @@ func post(t *testing.T, url string, body []byte, header ...string) (status int, 
 	for i := 0; i < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])
 	}
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: limit, Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
 		return 0, err
@@ -60,7 +65,7 @@ func TestLokiCountsWhatItTookAndNothingElse(t *testing.T) {
 		}
 	}
 	loki.Answer(Answer{Hang: true})
-	if status, err := send(); err == nil {
+	if status, err := postWithin(t, time.Second, loki.URL(), body, "Content-Type", "application/x-protobuf"); err == nil {
 		t.Errorf("told to hang: answered %d", status)
 	}
 	loki.Answer(Answer{})
@@ -125,7 +130,7 @@ func TestAContainerWritesExactlyTheLinesThatAreWanted(t *testing.T) {
 	RequireDocker(t)
 	const n = 6000
 	c := Writer{Driver: "json-file", Lines: n, Stderr: true}.Start(t)
-	c.Wait(30 * time.Second)
+	c.Wait(5 * time.Minute)
 	// Each stream into a buffer of its own: the engine hands on a line of more than 16 KiB in parts, and one of the other stream may come between.
 	var out, errOut bytes.Buffer
 	logs := exec.CommandContext(t.Context(), "docker", "logs", c.Name)
@@ -152,7 +157,7 @@ func TestPrometheusScrapesAndPromtoolChecks(t *testing.T) {
 	}))
 	defer server.Close()
 	p := NewPrometheus(t, "  - job_name: a\n    static_configs: [{targets: ['"+strings.TrimPrefix(server.URL, "http://")+"']}]\n")
-	Eventually(t, 20*time.Second, "the sample is there", func() (bool, string) {
+	Eventually(t, 2*time.Minute, "the sample is there", func() (bool, string) {
 		got, err := p.Query("a_total")
 		return err == nil && len(got) == 1 && got[0].Value == 3 && got[0].Labels["job"] == "a", "not yet"
 	})
