@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/hermod-agent/hermod/internal/porttest"
 )
 
 const stubPage = "Active connections: 1 \nserver accepts handled requests\n 1 1 1 \nReading: 0 Writing: 1 Waiting: 0 \n"
@@ -41,7 +43,7 @@ func TestCheckSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	url, data := site(t), t.TempDir()
 	config := file(t, "agent.hcl", `
 agent {
-  listen   = "`+free(t)+`"
+  listen   = "`+porttest.Reserve(t)+`"
   data_dir = "`+data+`/hermod"
 }
 input "nginx" "good" { url = "`+url+`/ok" }

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"flag"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,17 +87,6 @@ func file(t *testing.T, name, content string) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// free is a loopback address that nobody listens on.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // until waits for a condition that something else brings about.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/hermod-agent/hermod/internal/ecs/ecstest"
+	"github.com/hermod-agent/hermod/internal/porttest"
 )
 
 // imds stands in for the metadata service of an EC2 machine, version 2.
@@ -66,15 +67,14 @@ func TestAConfigAsksAWSWhatThisMachineAndThisTaskAre(t *testing.T) {
 }
 
 func TestOffAWSTheFaultsSayWhereTheyStandAndWhatToDo(t *testing.T) {
-	nobody := httptest.NewServer(nil)
-	nobody.Close()
+	nobody := "http://" + porttest.Reserve(t)
 	k := newConsole()
-	k.env["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = nobody.URL
+	k.env["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = nobody
 	s := &textSource{file: "cloud.hcl", text: cloudy, options: k.configOptions(t.Context())}
 	f, diags := s.load()
 	text := render(diags, f, false)
 	for _, want := range []string{
-		`cloud.hcl:3:`, `ec2("instance-id") can't be had: no answer from ` + nobody.URL + ": connection refused",
+		`cloud.hcl:3:`, `ec2("instance-id") can't be had: no answer from ` + nobody + ": connection refused",
 		"This works on EC2 machines alone", `Or give a default: ec2("instance-id", "...").`,
 		`cloud.hcl:5:`, `cloud.hcl:7:`, `ecs("cluster") can't be had: ECS_CONTAINER_METADATA_URI_V4 is not set`, "Run the agent as a container of the task",
 	} {

@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/hermod-agent/hermod/internal/porttest"
 	"github.com/hermod-agent/hermod/pipeline/component"
 )
 
@@ -73,7 +74,7 @@ func TestRunWithoutAConfigShowsThisMachine(t *testing.T) {
 	here := machine()
 	here.host = k.host(t.Context(), "")
 	here.docker, here.terminal = os.ErrNotExist, false
-	here.listen, here.scrape = chosen{address: free(t)}, chosen{address: free(t)}
+	here.listen, here.scrape = chosen{address: porttest.Reserve(t)}, chosen{address: porttest.Reserve(t)}
 	here.listen.wanted, here.scrape.wanted = here.listen.address, here.scrape.address
 	k.look = func(context.Context) *situation { return here }
 	ended := running(t, k)
@@ -109,7 +110,7 @@ func TestTheStatusSaysWhyTheBuiltInConfigReadsNoLogs(t *testing.T) {
 	var asked atomic.Pointer[error]
 	say := func(what, remedy string) { err := component.WithRemedy(errors.New(what), remedy); asked.Store(&err) }
 	here.askDocker = func() error { return *asked.Load() }
-	here.host, here.listen, here.scrape = k.host(t.Context(), ""), chosen{address: free(t)}, chosen{address: free(t)}
+	here.host, here.listen, here.scrape = k.host(t.Context(), ""), chosen{address: porttest.Reserve(t)}, chosen{address: porttest.Reserve(t)}
 	here.listen.wanted, here.scrape.wanted = here.listen.address, here.scrape.address
 	k.look = func(context.Context) *situation { return here }
 	say("no socket there", "start Docker")
@@ -134,7 +135,7 @@ func TestTheStatusSaysWhyTheBuiltInConfigReadsNoLogs(t *testing.T) {
 
 func TestReloadByHangup(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	first, second, page := free(t), free(t), free(t)
+	first, second, page := porttest.Reserve(t), porttest.Reserve(t), porttest.Reserve(t)
 	config := func(listen, rest string) string {
 		return "agent {\n  listen = \"" + listen + "\"\n}\ninput \"host\" {}\noutput \"prometheus\" {\n  from = input.host\n  listen = \"" + page + "\"\n}\n" + rest
 	}
@@ -176,8 +177,8 @@ func TestReloadByHangup(t *testing.T) {
 }
 
 func TestReloadByPost(t *testing.T) {
-	listen := free(t)
-	content := self(listen, free(t))
+	listen := porttest.Reserve(t)
+	content := self(listen, porttest.Reserve(t))
 	path := file(t, "agent.hcl", content)
 	k := newConsole()
 	ended := running(t, k, path)
@@ -213,11 +214,11 @@ func TestReloadByPost(t *testing.T) {
 }
 
 func TestAPortInUseIsAFailureThatSaysWhatToDo(t *testing.T) {
-	taken := free(t)
+	taken := porttest.Reserve(t)
 	k := newConsole()
-	ended := running(t, k, file(t, "a.hcl", self(taken, free(t))))
+	ended := running(t, k, file(t, "a.hcl", self(taken, porttest.Reserve(t))))
 	other := newConsole()
-	code := other.run(t, "run", file(t, "b.hcl", self(taken, free(t))))
+	code := other.run(t, "run", file(t, "b.hcl", self(taken, porttest.Reserve(t))))
 	if code != 1 || !strings.Contains(other.err.String(), "address already in use") || !strings.Contains(other.err.String(), "what to do: ") {
 		t.Errorf("%d %q", code, other.err.String())
 	}

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hermod-agent/hermod/internal/porttest"
 	"github.com/hermod-agent/hermod/pipeline/component"
 	"github.com/hermod-agent/hermod/pipeline/config"
 )
@@ -219,12 +220,7 @@ func TestTLS(t *testing.T) {
 }
 
 func TestErrorsSayWhatToDo(t *testing.T) {
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := "http://" + ln.Addr().String() + "/push"
-	ln.Close()
+	closed := "http://" + porttest.Reserve(t) + "/push"
 	release := make(chan struct{})
 	hang := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		select {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hermod-agent/hermod/internal/porttest"
 	"github.com/hermod-agent/hermod/pipeline/component"
 	"github.com/hermod-agent/hermod/pipeline/config"
 )
@@ -208,8 +209,7 @@ func TestTheClientsSecretIsReadAgain(t *testing.T) {
 }
 
 func TestWhatIsWrongWithTokensIsSaid(t *testing.T) {
-	closed := httptest.NewServer(http.NotFoundHandler())
-	closed.Close()
+	closed := "http://" + porttest.Reserve(t)
 	hang := func(w http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }
 	reply := func(status int, kind, body string) func(http.ResponseWriter, *http.Request) bool {
 		return func(w http.ResponseWriter, _ *http.Request) bool {
@@ -235,7 +235,7 @@ func TestWhatIsWrongWithTokensIsSaid(t *testing.T) {
 		"no token":      {nil, reply(200, "application/json", `{"x":"`+canary+`"}`), true, []string{"none that a token server gives"}},
 		"a bad token":   {nil, reply(200, "application/json", `{"access_token":"a\nb","token_type":"bearer"}`), true, []string{"characters"}},
 		"a redirect":    {nil, reply(302, "text/html", ""), true, []string{"302"}},
-		"nobody":        {func(o *OAuth2) { o.TokenURL = parse(t, closed.URL+"/token?key="+canary) }, nil, false, []string{"connection refused"}},
+		"nobody":        {func(o *OAuth2) { o.TokenURL = parse(t, closed+"/token?key="+canary) }, nil, false, []string{"connection refused"}},
 		"hangs":         {nil, hang, false, []string{"in time"}},
 		"secret's file": {func(o *OAuth2) { o.ClientSecret = config.NewSecretFile("/nowhere/secret") }, nil, true, []string{"/nowhere/secret"}},
 	} {

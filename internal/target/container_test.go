@@ -7,6 +7,7 @@ import (
 
 	"github.com/hermod-agent/hermod/internal/docker"
 	"github.com/hermod-agent/hermod/internal/docker/dockertest"
+	"github.com/hermod-agent/hermod/internal/porttest"
 	"github.com/hermod-agent/hermod/pipeline/component"
 )
 
@@ -204,6 +205,6 @@ func TestAServerThatListensForItselfAloneIsNamedAsThat(t *testing.T) {
 	e, env := world(t)
 	e.Create(dockertest.Container{ID: "1", Name: "db", Networks: []dockertest.Network{network("a", "127.0.0.4")}})
 	e.Start("1")
-	_, port, _ := net.SplitHostPort(closedPort(t))
+	_, port, _ := net.SplitHostPort(porttest.Reserve(t))
 	fails(t, mustOpen(t, env, "container://db:"+port, 0), "nothing listens for container://db:"+port+" at 127.0.0.4:"+port+" (connection refused)", "not on 127.0.0.1 alone")
 }

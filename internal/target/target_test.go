@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/hermod-agent/hermod/internal/porttest"
 	"github.com/hermod-agent/hermod/pipeline/component"
 	"github.com/hermod-agent/hermod/pipeline/config"
 )
@@ -73,17 +74,6 @@ func TestAServerIsReachedByPortAndBySocket(t *testing.T) {
 	}
 }
 
-// closedPort is one on which nobody listens.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func TestFailedAttemptsSayWhatToDo(t *testing.T) {
 	dir := t.TempDir()
 	plain := filepath.Join(dir, "plain")
@@ -97,7 +87,7 @@ func TestFailedAttemptsSayWhatToDo(t *testing.T) {
 	}
 	l.SetUnlinkOnClose(false)
 	_ = l.Close()
-	closed := closedPort(t)
+	closed := porttest.Reserve(t)
 
 	inContainer := &component.Env{Host: component.Host{Container: true}}
 	for _, tt := range []struct {
