@@ -20,7 +20,7 @@ func steady(t testing.TB, v2 bool, n int) (*input, func()) {
 	m.Many(n)
 	cfg := m.config()
 	cfg.Root = false // statfs takes a path
-	in := start(t, testEnv(), cfg)
+	in := m.open(cfg)
 	return in, cycle(t, in)
 }
 
@@ -35,15 +35,8 @@ func cycle(t testing.TB, in *input) func() {
 			t.Fatal(err)
 		}
 	}
-	// Until all that the engine told twice was taken.
-	for settled, last := 0, -1; settled < 20; {
+	for range 3 { // the first one waits until the engine has told of all containers
 		run()
-		if in.reader.open == last {
-			settled++
-		} else {
-			settled, last = 0, in.reader.open
-		}
-		time.Sleep(10 * time.Millisecond) // the events come by another goroutine
 	}
 	return run
 }
@@ -143,7 +136,7 @@ func BenchmarkMemory(b *testing.B) {
 			}
 			for b.Loop() {
 				before := heap()
-				in := start(b, testEnv(), cfg)
+				in := m.open(cfg)
 				cycle(b, in)
 				b.ReportMetric(float64(heap()-before), "heap-B")
 				runtime.KeepAlive(in)

@@ -26,7 +26,15 @@ func (m *machineOf) config() Config {
 	return recording{root: m.Root, socket: m.Engine.Socket()}.config()
 }
 
-func (m *machineOf) start() *cycles { return newCycles(m.t, start(m.t, testEnv(), m.config())) }
+func (m *machineOf) start() *cycles { return newCycles(m.t, m.open(m.config())) }
+
+// open starts an input that is told of what is there by the list alone, and then of what the test does: else each start is told once more, at any
+// moment.
+func (m *machineOf) open(c Config) *input {
+	m.t.Helper()
+	m.Engine.Forget()
+	return start(m.t, testEnv(), c)
+}
 
 func versions(t *testing.T, f func(t *testing.T, v2 bool)) {
 	t.Run("v1", func(t *testing.T) { f(t, false) })
@@ -399,9 +407,6 @@ func TestTwoThousandContainers(t *testing.T) {
 	m.Many(n)
 	c := m.start()
 	c.in.reader.most = 5000 // less than they would take; nothing reads yet
-	for deadline := time.Now().Add(5 * time.Minute); !c.in.engine.Synced() && time.Now().Before(deadline); {
-		time.Sleep(20 * time.Millisecond) // it asks of each container
-	}
 	for range 2 {
 		c.batch.Begin(&metrics.Source{}, c.batch.Cycle+1, c.now)
 		if err := c.in.Collect(t.Context(), &c.batch); err != nil {

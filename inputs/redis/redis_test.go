@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -294,12 +293,7 @@ func TestAServerThatHangsIsToldBeforeTheTimeIsUp(t *testing.T) {
 }
 
 func TestNobodyListens(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = l.Close()
-	r := newRig(t, l.Addr().String(), nil)
+	r := newRig(t, refused(t), nil)
 	if _, err := r.collect(); err == nil || !strings.Contains(err.Error(), "connection refused") {
 		t.Error(err)
 	}
@@ -388,7 +382,8 @@ func TestKeysOfOtherNodesAreAskedForThere(t *testing.T) {
 	a := answers()
 	moved := "-MOVED 3999 " + other.listener.Addr().String() + "\r\n"
 	a["READONLY"], a["SELECT 0"], a["TYPE far"], a["MEMORY USAGE far"] = "+OK\r\n", "+OK\r\n", moved, moved
-	a["TYPE lost"], a["MEMORY USAGE lost"] = "-MOVED 1 127.0.0.1:1\r\n", "-MOVED 1 127.0.0.1:1\r\n"
+	down := refused(t)
+	a["TYPE lost"], a["MEMORY USAGE lost"] = "-MOVED 1 "+down+"\r\n", "-MOVED 1 "+down+"\r\n"
 	r := newRig(t, newServer(t, a).listener.Addr().String(), func(c *Config) {
 		c.IsCluster, c.CheckSingleKeys = true, []string{"far", "lost"}
 	})
@@ -401,7 +396,7 @@ func TestKeysOfOtherNodesAreAskedForThere(t *testing.T) {
 	if n := other.count("PING"); n != 1 {
 		t.Errorf("%d connections to the other node", n)
 	}
-	if f := r.faults()["node 127.0.0.1:1"]; !strings.Contains(f.What, "connection refused") {
+	if f := r.faults()["node "+down]; !strings.Contains(f.What, "connection refused") {
 		t.Errorf("%v", r.faults())
 	}
 }
@@ -554,8 +549,9 @@ func TestCheckNamesEachCommand(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
-	failed := check("127.0.0.1:1")
-	if len(failed) != 1 || failed[0].Err == nil || failed[0].What != "connect to 127.0.0.1:1" {
+	down := refused(t)
+	failed := check(down)
+	if len(failed) != 1 || failed[0].Err == nil || failed[0].What != "connect to "+down {
 		t.Errorf("%v", failed)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -137,6 +138,16 @@ func (e *Engine) Down() {
 		_ = s.Listener.Close()
 		s.CloseClientConnections()
 		s.Close()
+	}
+}
+
+// Forget has the engine tell nobody of what has happened so far. One that connects is else told of the last two seconds, some time after it has
+// taken the list.
+func (e *Engine) Forget() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range e.eventTimes {
+		e.eventTimes[i] = math.MinInt64
 	}
 }
 
