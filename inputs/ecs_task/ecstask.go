@@ -100,10 +100,17 @@ var (
 	_ component.Stopper   = (*input)(nil)
 )
 
-// askAtOpen bounds how long a start waits to learn the task's id.
-const askAtOpen = time.Second
+// limits bound how long the endpoint is waited for.
+type limits struct {
+	atOpen  time.Duration // by a start, to learn the task's id
+	request time.Duration // 0 means package ecs' own
+}
 
 func open(env *component.Env, c *Config) (*input, error) {
+	return openWithin(env, c, limits{atOpen: time.Second})
+}
+
+func openWithin(env *component.Env, c *Config, l limits) (*input, error) {
 	in := &input{series: newSeries(env, c)}
 	endpoint := c.Endpoint
 	if !endpoint.IsSet() {
@@ -113,12 +120,12 @@ func open(env *component.Env, c *Config) (*input, error) {
 		}
 	}
 	var err error
-	if in.client, err = ecs.NewClient(endpoint, ecs.Options{UserAgent: "hermod/" + env.Version}); err != nil {
+	if in.client, err = ecs.NewClient(endpoint, ecs.Options{UserAgent: "hermod/" + env.Version, Timeout: l.request}); err != nil {
 		return nil, config.Attr("endpoint", err)
 	}
 	if in.instance = ecs.TaskOf(endpoint); in.instance == "" {
 		// On EC2 the address doesn't tell. The instance has to be known before the first collection, which reports it.
-		ctx, cancel := context.WithTimeout(context.Background(), askAtOpen)
+		ctx, cancel := context.WithTimeout(context.Background(), l.atOpen)
 		defer cancel()
 		if task, err := in.client.Task(ctx); task != nil {
 			in.instance = task.ID()

@@ -27,7 +27,7 @@ import (
 const EndpointVariable = "ECS_CONTAINER_METADATA_URI_V4"
 
 const (
-	// requestTimeout is for an address of this machine, which answers in milliseconds.
+	// requestTimeout is the default of Options.Timeout: it is for an address of this machine, which answers in milliseconds.
 	requestTimeout = 3 * time.Second
 	// maxAnswer bounds an answer: a container takes about 6 KiB, and a task has ten.
 	maxAnswer = 4 << 20
@@ -84,12 +84,15 @@ func TaskOf(endpoint config.URL) string {
 type Client struct {
 	endpoint config.URL
 	http     *httpclient.Client
+	timeout  time.Duration
 	buf      bytes.Buffer
 }
 
 // Options of a Client.
 type Options struct {
 	UserAgent string
+	// Timeout of a request; 0 means 3 s.
+	Timeout time.Duration
 	// Dial makes connections; a net.Dialer's when it isn't set.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -100,7 +103,10 @@ func NewClient(endpoint config.URL, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{endpoint: endpoint, http: c}, nil
+	if o.Timeout <= 0 {
+		o.Timeout = requestTimeout
+	}
+	return &Client{endpoint: endpoint, http: c, timeout: o.Timeout}, nil
 }
 
 // Close closes the connection.
@@ -133,7 +139,7 @@ func (c *Client) Stats(ctx context.Context) (map[string]*Stats, error) {
 }
 
 func (c *Client) get(ctx context.Context, path string, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.endpoint.URL.String(), "/")+path, nil)
 	if err != nil {
