@@ -47,6 +47,8 @@ type Input struct {
 	recent   time.Duration
 	ran      bool // Run was called before: what exists now isn't what existed when the input first started
 
+	settleLimit, copyWait time.Duration // the constants of these names, but in tests
+
 	mu      sync.Mutex         // guards sources and what the fields of a source say it guards
 	sources map[string]*source // by path
 }
@@ -67,7 +69,7 @@ type source struct {
 var _ component.Runner = (*Input)(nil)
 
 func open(env *component.Env, cfg *Config) (*Input, error) {
-	in := &Input{env: env, cfg: cfg, sources: map[string]*source{}}
+	in := &Input{env: env, cfg: cfg, sources: map[string]*source{}, settleLimit: settleLimit, copyWait: copyWait}
 	var err error
 	if in.start, in.recent, err = parseStart(cfg.Start); err != nil {
 		return nil, err

@@ -436,6 +436,7 @@ func TestCopytruncateLosesAndRepeatsNothingThatWasCopied(t *testing.T) {
 
 func TestAFileThatBeginsLikeALogAndIsNoCopyIsRead(t *testing.T) {
 	w := newWorld(t, "app*")
+	w.copyWait = 100 * time.Millisecond
 	w.append("app.log", "the same\n")
 	w.start()
 	w.want("app.log", "the same")

@@ -213,7 +213,7 @@ func (r *run) flush(ctx context.Context) error {
 // settle has it saved where the files are begun before the input is ready: see positions.Book.Settle. When the positions can't be saved, which
 // the engine tells, the lines are more urgent.
 func (r *run) settle(ctx context.Context) {
-	limited, cancel := context.WithTimeout(ctx, settleLimit)
+	limited, cancel := context.WithTimeout(ctx, r.in.settleLimit)
 	defer cancel()
 	_ = r.env.Positions.Settle(limited)
 }

@@ -152,7 +152,7 @@ func (r *run) hold(path string) bool {
 			r.copies[path] = now
 		}
 		info, err := os.Stat(path)
-		if now.Sub(seen) < copyWait || err == nil && now.Sub(info.ModTime()) < copyWait && now.Sub(seen) < copyMost {
+		if wait := r.in.copyWait; now.Sub(seen) < wait || err == nil && now.Sub(info.ModTime()) < wait && now.Sub(seen) < copyMost {
 			return true
 		}
 	}

@@ -89,11 +89,12 @@ type world struct {
 	end   func() // ends the run
 	ended chan error
 
-	autosave bool // until saves as the engine does beside
+	autosave bool          // until saves as the engine does beside
+	copyWait time.Duration // that of the input
 }
 
 func newWorld(t *testing.T, patterns ...string) *world {
-	w := &world{T: t, dir: t.TempDir(), cfg: defaults(), sink: newSink()}
+	w := &world{T: t, dir: t.TempDir(), cfg: defaults(), sink: newSink(), copyWait: patience}
 	w.cfg.PollInterval = config.Duration(20 * time.Millisecond)
 	for _, p := range patterns {
 		w.cfg.Paths = append(w.cfg.Paths, filepath.Join(w.dir, p))
@@ -142,6 +143,7 @@ func (w *world) open() {
 		w.Fatal(err)
 	}
 	w.in = in
+	in.settleLimit, in.copyWait = patience, w.copyWait // a busy machine may take its time
 }
 
 func (w *world) run() {
