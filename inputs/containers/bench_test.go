@@ -35,7 +35,8 @@ func cycle(t testing.TB, in *input) func() {
 			t.Fatal(err)
 		}
 	}
-	for range 3 { // the first one waits until the engine has told of all containers
+	reach(t, in)
+	for range 3 {
 		run()
 	}
 	return run

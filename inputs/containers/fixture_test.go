@@ -153,6 +153,23 @@ func start(t testing.TB, env *component.Env, c Config) *input {
 	return in
 }
 
+// reach waits until the engine has told of its containers: on a busy machine an attempt to connect may come to nothing, and a collection then
+// says so.
+func reach(t testing.TB, in *input) {
+	t.Helper()
+	if in.engine.Synced() {
+		return
+	}
+	deadline := time.After(5 * time.Minute)
+	for !in.engine.Synced() || in.engine.Err() != nil {
+		select {
+		case <-in.sub.C():
+		case <-deadline:
+			t.Fatalf("the engine can't be reached: %v", in.engine.Err())
+		}
+	}
+}
+
 // cycles runs collections of one input.
 type cycles struct {
 	t     testing.TB
@@ -166,6 +183,7 @@ func newCycles(t testing.TB, in *input) *cycles { return &cycles{t: t, in: in, n
 // run collects and gives the samples by their series.
 func (c *cycles) run() map[string]float64 {
 	c.t.Helper()
+	reach(c.t, c.in)
 	out, err := c.try()
 	if err != nil {
 		c.t.Fatal(err)

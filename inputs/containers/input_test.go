@@ -407,6 +407,7 @@ func TestTwoThousandContainers(t *testing.T) {
 	m.Many(n)
 	c := m.start()
 	c.in.reader.most = 5000 // less than they would take; nothing reads yet
+	reach(t, c.in)
 	for range 2 {
 		c.batch.Begin(&metrics.Source{}, c.batch.Cycle+1, c.now)
 		if err := c.in.Collect(t.Context(), &c.batch); err != nil {

@@ -263,9 +263,7 @@ func TestTheOutputOverARecordingOfCgroupV2IsCAdvisors(t *testing.T) {
 	in := start(t, testEnv(), cfg)
 	c := newCycles(t, in)
 	// The layers, which weren't recorded: there is something to count in each.
-	if err := in.await(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	reach(t, in)
 	in.update(c.now)
 	for _, k := range in.order {
 		put(t, r.root+k.about.UpperDir+"/file", "x")
