@@ -352,7 +352,7 @@ func (e *Engine) apply(x *entry, got *Container, err error) {
 	}
 	if x.changed {
 		// Events that came while the engine answered know better.
-		got.Running, got.Started, got.Finished, got.State = x.c.Running, x.c.Started, x.c.Finished, x.c.State
+		got.Running, got.Started, got.Finished, got.State, got.ExitCode = x.c.Running, x.c.Started, x.c.Finished, x.c.State, x.c.ExitCode
 		if !got.Running {
 			got.PID = 0
 		}
