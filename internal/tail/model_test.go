@@ -244,8 +244,16 @@ func (m *model) take() {
 }
 
 func (m *model) save() {
+	before := m.saved
 	m.saved = map[string]positions.Position{}
 	m.book.Each(func(key string, p positions.Position) bool {
+		// A store keeps the time of what was not set in this life; the book of the model was given it at the start.
+		if was, ok := before[key]; ok {
+			was.Updated = p.Updated
+			if was == p {
+				p = before[key]
+			}
+		}
 		m.saved[key] = p
 		return true
 	})
