@@ -142,7 +142,7 @@ func running(t *testing.T, url string, change func(*Config)) *output {
 
 func flush(t *testing.T, o *output) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(component.WithHurry(context.Background()), time.Minute)
+	ctx, cancel := context.WithTimeout(component.WithHurry(context.Background()), 5*time.Minute)
 	defer cancel()
 	if err := o.Flush(ctx); err != nil {
 		t.Fatalf("Flush: %v", err)
