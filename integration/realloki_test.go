@@ -184,8 +184,9 @@ func TestRateLimitsOfARealLokiLoseNothing(t *testing.T) {
 		name, limits, reason, words string
 		parts                       bool // Loki stores some lines of a body that it refuses for now
 	}{
-		// The bodies that the agent makes are larger than what either takes at once. Streams that Loki splits by their rate each have a limit of their own,
-		// and which line is in which of them changes while it is tried again.
+		// The bodies that the agent makes are larger than what either takes at once, and have a quiet stream beside the loud one. A stream that Loki
+		// splits by its rate loses lines in Loki itself (3.7.8: 1,005 to 12,583 of 120,000 at desired_rate 300 and 450 KB, all of them in requests that it
+		// answered with 204): of a request's streams, and so of the parts of a split one, it tells what became of the last alone.
 		{"of the tenant", "ingestion_rate_mb: 0.5\ningestion_burst_size_mb: 0.5\nper_stream_rate_limit: 1GB\nper_stream_rate_limit_burst: 1GB",
 			"rate_limited", "ingestion_rate_mb", false},
 		{"of the stream", "ingestion_rate_mb: 1000\ningestion_burst_size_mb: 1000\nper_stream_rate_limit: 512KB\nper_stream_rate_limit_burst: 512KB\nshard_streams:\n  enabled: false",
@@ -199,6 +200,7 @@ func TestRateLimitsOfARealLokiLoseNothing(t *testing.T) {
 			agent.Start()
 			agent.AwaitReady()
 			const n = 100_000
+			quiet := write(t, harness.Writer{Lines: 6000, Rate: 1000})
 			s := write(t, harness.Writer{Lines: n})
 			harness.Eventually(t, 45*time.Second, "the status tells of the limit", func() (bool, string) {
 				status, err := agent.Status()
@@ -213,14 +215,17 @@ func TestRateLimitsOfARealLokiLoseNothing(t *testing.T) {
 				return missing+unknown == 0, fmt.Sprintf("%d missing, %d were never written: %v", missing, unknown, examples)
 			})
 			awaitStored(t, loki, s, lines.Count(n), time.Minute)
+			awaitStored(t, loki, quiet, lines.Count(quiet.lines), time.Minute)
 			if node := settled(t, agent, "output.loki.main", 30*time.Second); len(node.Losses) != 0 {
 				t.Errorf("lost %v", node.Losses)
 			}
 			again := 0
-			if limit.parts {
-				again = storedAll(t, loki, s)
-			} else {
-				storedOnce(t, loki, s, nil)
+			for _, s := range []source{s, quiet} {
+				if limit.parts {
+					again += storedAll(t, loki, s)
+				} else {
+					storedOnce(t, loki, s, nil)
+				}
 			}
 			discarded, err := loki.Discarded()
 			if err != nil || discarded[limit.reason] == 0 {

@@ -96,6 +96,11 @@ many came more than once. A row passes when nothing that could be read is missin
 What may be missing, and is then counted: what ` + "`when_full = \"drop_oldest\"`" + ` drops from a full queue, what is longer than a limit on size, what a backend
 refuses for good (400, 409, 422), and bytes that a truncation destroyed before anybody could read them.
 
+What nobody can count is what a backend drops and calls stored. Loki 3.7 does that with lines over ` + "`per_stream_rate_limit`" + ` in all streams of a
+request but the last, and so with a stream that it splits itself (` + "`shard_streams`" + `, on by default): it answers 204, and only its own
+` + "`loki_discarded_samples_total`" + ` tells. The agent puts the loudest stream last, which is the one that meets the limit, sends again what is refused with 429, and
+names the limit in its status; where that happens, raise the limit and switch ` + "`shard_streams`" + ` off.
+
 ## The cases
 
 | No. | What is done, and what is asked | Shown by rows of |

@@ -140,6 +140,7 @@ func (b *builder) Build() *queue.Block {
 	if b.items == 0 {
 		return nil
 	}
+	b.loudestLast()
 	raw := b.out.raw[:0]
 	kept := 0
 	for i := range b.open {
@@ -164,6 +165,18 @@ func (b *builder) Build() *queue.Block {
 	b.round++
 	b.size, b.items, b.oldest, b.newest = 0, 0, 0, 0
 	return block
+}
+
+// loudestLast puts the stream with the most bytes at the end of the body. An ingester of Loki tells only what became of the last stream of a
+// request (pkg/ingester/instance.go, Push): where it refused another one for its rate it answers 204, and those lines would be gone.
+func (b *builder) loudestLast() {
+	last, loudest := len(b.open)-1, 0
+	for i := range b.open {
+		if len(b.open[i].body) >= len(b.open[loudest].body) {
+			loudest = i
+		}
+	}
+	b.open[loudest], b.open[last] = b.open[last], b.open[loudest]
 }
 
 // appendStream appends a Stream as a field of the PushRequest.

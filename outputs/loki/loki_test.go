@@ -300,6 +300,31 @@ func TestBodiesAreWhatLokiReads(t *testing.T) {
 	})
 }
 
+// Of a request with several streams Loki tells what became of the last one alone, and the loudest is the one that meets a limit.
+func TestTheLoudestStreamIsTheLastOfItsBody(t *testing.T) {
+	s := newServer(t)
+	o := running(t, s.URL+pushPath, nil)
+	reg := logs.NewRegistry()
+	quiet, loud, other := reg.New(labels.FromStrings("a", "quiet"), ""), reg.New(labels.FromStrings("a", "loud"), ""), reg.New(labels.FromStrings("a", "other"), "")
+	for range 2 { // the builder's buffers are used again
+		consume(t, o, record(loud, 1, strings.Repeat("x", 1000)), record(quiet, 1, "one"), record(other, 1, "one"), record(quiet, 2, "two"), record(loud, 2, "y"))
+		flush(t, o)
+	}
+	want := []string{`{a="other", host="nas"}`, `{a="quiet", host="nas"}`, `{a="loud", host="nas"}`}
+	for _, p := range s.pushes {
+		var got []string
+		for _, st := range p.Streams {
+			got = append(got, st.Labels)
+		}
+		if last := got[len(got)-1]; len(got) != len(want) || last != want[2] {
+			t.Errorf("the streams of a body are %q", got)
+		}
+	}
+	if got := s.lines()[want[1]]; !slices.Equal(got, []string{"one", "two", "one", "two"}) {
+		t.Errorf("the quiet one has %q", got)
+	}
+}
+
 func TestBatchIsSentAtItsSize(t *testing.T) {
 	s := newServer(t)
 	o := running(t, s.URL+pushPath, func(c *Config) { c.BatchSize = 16 << 10; c.Delivery.BatchWait = config.Duration(time.Minute) })

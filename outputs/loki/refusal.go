@@ -15,7 +15,9 @@ import (
 //     records, so where several streams of a body have some, this is less than the truth;
 //   - the distributor checks every record and says "2 errors like: A; 5 errors like: B", or only "A" for a single one. For some faults an
 //     error is one record, for others it is a stream, whose records we count in the body;
-//   - where no number can be had, the whole body counts as refused, which is more than the truth.
+//   - where no number can be had, the whole body counts as refused, which is more than the truth;
+//   - of what an ingester refuses of a stream that isn't the last of the request it says nothing at all, and answers 204 when the last one is
+//     stored. Only its loki_discarded_samples_total knows. So the loudest stream of a body comes last: it is the one that meets a limit of its own.
 //
 // The words are those of pkg/validation/validate.go, pkg/distributor and pkg/ingester/stream.go.
 
@@ -281,7 +283,8 @@ func advice(reason string) string {
 	case "rate_limited":
 		return "send less, or raise ingestion_rate_mb and ingestion_burst_size_mb in Loki; until then it gets what it takes"
 	case "per_stream_rate_limit":
-		return "spread the stream over more label values, or raise per_stream_rate_limit in Loki; until then it gets what it takes"
+		return "raise per_stream_rate_limit in Loki, or spread the stream over more label values; until then it gets what it takes. " +
+			"Where shard_streams is on, Loki answers 204 to some of what it drops for this limit (its loki_discarded_samples_total counts it): switch that off"
 	case "too_large":
 		return "set max_line_size in the input: a single line is more than the server or a proxy before it takes"
 	}
