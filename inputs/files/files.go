@@ -45,7 +45,8 @@ type Input struct {
 	patterns []pattern
 	start    tail.Start
 	recent   time.Duration
-	ran      bool // Run was called before: what exists now isn't what existed when the input first started
+	ran      bool          // Run was called before: what exists now isn't what existed when the input first started
+	slack    time.Duration // unnoticed; a test's is shorter
 
 	settleLimit, copyWait time.Duration // the constants of these names, but in tests
 
@@ -69,7 +70,7 @@ type source struct {
 var _ component.Runner = (*Input)(nil)
 
 func open(env *component.Env, cfg *Config) (*Input, error) {
-	in := &Input{env: env, cfg: cfg, sources: map[string]*source{}, settleLimit: settleLimit, copyWait: copyWait}
+	in := &Input{env: env, cfg: cfg, sources: map[string]*source{}, slack: unnoticed, settleLimit: settleLimit, copyWait: copyWait}
 	var err error
 	if in.start, in.recent, err = parseStart(cfg.Start); err != nil {
 		return nil, err

@@ -133,6 +133,57 @@ func TestAFileThatWasFollowedButNotTakenIsNotSkippedByStartEnd(t *testing.T) {
 	w.want("a.log", "one")
 }
 
+// The agent is killed right after it has begun with a file, and the file is rotated before it is started again.
+func TestAKillBeforeAnythingWasSavedAndARotationThen(t *testing.T) {
+	begun := map[string]func(w *world){
+		"it was there at the first start": func(w *world) {
+			w.append("a.log", "1\n")
+			w.start()
+		},
+		"it came after the first start": func(w *world) {
+			w.start()
+			w.append("a.log", "1\n")
+		},
+		"it was there, and another config names it": func(w *world) {
+			w.append("a.log", "1\n")
+			paths := w.cfg.Paths
+			w.cfg.Paths = []string{w.path("b.log")}
+			w.append("b.log", "b\n")
+			w.start()
+			w.want("b.log", "b")
+			w.save()
+			w.stop()
+			w.old("a.log")
+			w.cfg.Paths = paths
+			w.start()
+		},
+		"it was there, and came into a folder that is followed": func(w *world) {
+			w.append("elsewhere", "1\n")
+			w.start()
+			w.stop()
+			w.old("elsewhere")
+			w.start()
+			w.rename("elsewhere", "a.log")
+		},
+	}
+	for name, begin := range begun {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "a.log")
+			begin(w)
+			w.want("a.log", "1")
+			w.kill()
+			w.append("a.log", "2\n")
+			w.rename("a.log", "a.log.1")
+			w.append("a.log", "3\n")
+			w.start()
+			w.until("the lines of both files", func() bool {
+				got := w.sink.of(w.path("a.log"))
+				return slices.Contains(got, "2") && slices.Contains(got, "3")
+			})
+		})
+	}
+}
+
 // What is written once the input is ready is not skipped, though the agent is killed in the next moment.
 func TestAnInputIsReadyOnceItIsSavedWhereItBegins(t *testing.T) {
 	w := newWorld(t, "*.log")

@@ -21,7 +21,7 @@ const (
 	maxRecords = 8192
 	// minRoom is how much of the buffer has to be free for another file to be read into the same batch.
 	minRoom = 64 << 10
-	// settleLimit is how long the first start waits at most for the save of where the files are begun.
+	// settleLimit is how long reading waits at most for the save of where files are begun.
 	settleLimit = 5 * time.Second
 )
 
@@ -43,7 +43,7 @@ type run struct {
 	scanned  time.Time       // its end
 	scanTook time.Duration
 	fresh    bool                 // the first walk of an input without positions goes on
-	later    bool                 // and another first walk would begin elsewhere
+	begun    bool                 // the last walk began with a file that an agent may not find again which knows nothing of it
 	copies   map[string]time.Time // paths of what may be copies of a log that is followed, and since when they are left alone
 
 	// One batch is filled from many files: their chunks lie in buf one after the other, lines that had to be changed in text.
@@ -68,9 +68,7 @@ type taken struct {
 func (r *run) loop(ctx context.Context) error {
 	r.batch.Begin(r.env.Address)
 	r.scan(true)
-	if r.later {
-		r.settle(ctx)
-	}
+	r.settle(ctx)
 	r.env.Status.Ready()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -81,6 +79,7 @@ func (r *run) loop(ctx context.Context) error {
 				return err
 			}
 			r.scan(false)
+			r.settle(ctx)
 		}
 		r.finishDue()
 		if s := r.queue.pop(); s != nil {
@@ -210,9 +209,14 @@ func (r *run) flush(ctx context.Context) error {
 	return nil
 }
 
-// settle has it saved where the files are begun before the input is ready: see positions.Book.Settle. When the positions can't be saved, which
-// the engine tells, the lines are more urgent.
+// settle has it saved where the files are begun before their lines are handed on: see positions.Book.Settle. Were the agent killed before, and a file
+// rotated before it is started again, it would begin with the new file and leave the rest of the old one. When the positions can't be saved, which the
+// engine tells, the lines are more urgent.
 func (r *run) settle(ctx context.Context) {
+	if !r.begun {
+		return
+	}
+	r.begun = false
 	limited, cancel := context.WithTimeout(ctx, r.in.settleLimit)
 	defer cancel()
 	_ = r.env.Positions.Settle(limited)

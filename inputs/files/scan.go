@@ -25,6 +25,8 @@ const (
 	// scanPause lets a burst of new files be found in one walk.
 	scanPause = 20 * time.Millisecond
 	clockLag  = 50 * time.Millisecond
+	// unnoticed is how long a new file may stand in a folder before a walk finds it.
+	unnoticed = scanEvery + 5*time.Second
 	// maxFolders bounds the folders that are watched. New files in others are found by the walk every scanEvery.
 	maxFolders = 8192
 	// copyWait is how long a file that may be a copy of a log is left alone after it was last written to, so that the log is truncated meanwhile;
@@ -78,7 +80,7 @@ func (r *run) scan(first bool) {
 		}
 	}
 	fresh := first && !r.in.ran && r.env.Positions.Fresh()
-	r.fresh = fresh
+	r.fresh, r.begun = fresh, fresh
 	defer func() { r.fresh = false }()
 	r.in.ran = true
 	if first {
@@ -87,7 +89,6 @@ func (r *run) scan(first bool) {
 	}
 	if fresh {
 		r.importPromtail(w)
-		r.later = r.in.start != tail.Beginning || r.in.recent > 0
 	}
 	var saved map[string][]positions.Position // by path; made when something new is there
 	if first {
@@ -171,7 +172,7 @@ func (r *run) lastLife() time.Time {
 	if newest == 0 {
 		return time.Time{}
 	}
-	return time.Unix(newest, 0).Add(-scanEvery - 5*time.Second)
+	return time.Unix(newest, 0).Add(-r.in.slack)
 }
 
 // savedPositions returns the noted positions by path, of the paths that are followed.
@@ -215,6 +216,8 @@ func (r *run) follow(path string, start tail.Start, since time.Time, resume []po
 		Path: path, MaxLine: int(r.in.cfg.MaxLineSize), Resume: resume, Start: start, Since: since,
 		Watcher: r.watcher, Registry: r.registry, Wake: func() { r.queue.push(s) }, Hold: func() bool { return r.hold(path) },
 		Lost: func(how tail.Loss, bytes int64) { r.lost(path, how, bytes) },
+		// What was born since is looked for under any name by every start, and what took the place of a file that is known, too.
+		Begun: func(born time.Time) { r.begun = r.begun || len(resume) == 0 && born.Before(since) },
 	})
 	s.log.Position() // opens the file now: from here on no rename loses it
 	r.touch(s)

@@ -91,6 +91,7 @@ type world struct {
 
 	autosave bool          // until saves as the engine does beside
 	copyWait time.Duration // that of the input
+	slack    time.Duration // of the input; 0 is what it has by itself
 }
 
 func newWorld(t *testing.T, patterns ...string) *world {
@@ -144,6 +145,9 @@ func (w *world) open() {
 	}
 	w.in = in
 	in.settleLimit, in.copyWait = patience, w.copyWait // a busy machine may take its time
+	if w.slack != 0 {
+		in.slack = w.slack
+	}
 }
 
 func (w *world) run() {
@@ -197,6 +201,20 @@ func (w *world) kill() {
 	w.stop()
 	w.store.Close()
 	w.openStore()
+}
+
+// old saves positions that are younger than a file, by more than what the input allows for.
+func (w *world) old(name string) {
+	w.Helper()
+	w.slack = time.Nanosecond
+	w.until("another second", func() bool {
+		w.env.Positions.Set(firstScan, positions.Position{})
+		info, err := os.Stat(w.path(name))
+		updated := int64(0)
+		w.env.Positions.Each(func(_ string, p positions.Position) bool { updated = max(updated, p.Updated); return true })
+		return err == nil && info.ModTime().Before(time.Unix(updated, 0))
+	})
+	w.save()
 }
 
 // restart ends the run in good order and starts it again.

@@ -104,6 +104,31 @@ func TestKillsAtRandomMoments(t *testing.T) {
 	})
 }
 
+func TestAKillBeforeTheFirstSaveAndARotationThen(t *testing.T) {
+	requireRoot(t)
+	for _, u := range users {
+		t.Run(u.name, func(t *testing.T) {
+			t.Parallel()
+			r := begin(t, row{Group: crash, Case: "kill -9 at the first lines that are read, and a rotation before the next start", Source: "files", User: u.name}).shows(1)
+			w := fileWorld(t, u, "app.log", "")
+			l := w.log("app.log")
+			l.write(1000)
+			w.start()
+			harness.Eventually(t, patience, "lines are read", func() (bool, string) {
+				status, err := w.agent.Status()
+				return err == nil && harness.Passed(status, "output.loki.main") > 0, fmt.Sprint(err)
+			})
+			w.agent.Kill()
+			l.write(1000)
+			l.rotate(l.dated(), 1)
+			l.write(1000)
+			w.agent.Start()
+			w.came(r, app, l.want())
+			w.healthy()
+		})
+	}
+}
+
 func TestKillsWithAQueueOnDisk(t *testing.T) {
 	kills := times(3, 50)
 	everySource(t, crash, fmt.Sprintf("kill -9 at %d random moments, the queue on disk", kills), func(w *world, r *row, write writing) {

@@ -399,6 +399,13 @@ func (l *Log) remember(f *file) error {
 		return nil
 	}
 	r.book.Set(f.key, f.position(l.o.Path))
+	if l.o.Begun != nil {
+		var born time.Time
+		if g, err := statxMark(f.fd, "", unix.AT_EMPTY_PATH); err == nil {
+			born = g.mark.born()
+		}
+		l.o.Begun(born)
+	}
 	return nil
 }
 

@@ -85,6 +85,9 @@ type Options struct {
 	// Lost is told how many bytes were seen in a file and were destroyed before they could be read, and how. It is called amid a read and must
 	// not call the log. It may be nil.
 	Lost func(how Loss, bytes int64)
+	// Begun is told that the reading of a file begins of which the registry's book knew nothing, and when the file was made; where the filesystem doesn't
+	// say, when it was last written to. It is called amid a read and must not call the log. It may be nil.
+	Begun func(born time.Time)
 	// Registry is shared by the logs of one input, so that no file is read under two paths. It may be nil.
 	Registry *Registry
 }

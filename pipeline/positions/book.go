@@ -102,9 +102,10 @@ func (b *Book) Fresh() bool {
 	return !b.saved && len(b.entries) == 0
 }
 
-// Settle has everything that was set before the call saved, and waits for it. A fresh input whose `start` isn't the beginning calls it before it is
-// ready: were it killed before anything was saved, it would begin at the end again, and what was written in between would be lost. It returns the
-// error of a save that failed, ctx's error when ctx ends first, and nil at once in a store without a file.
+// Settle has everything that was set before the call saved, and waits for it. An input calls it before it hands on the first line of a source that it
+// wouldn't begin with in the same place if it were killed now: one that begins at the end would begin at a later end, one that begins with a file wouldn't
+// know it again once it is rotated. What was written in between would be lost. It returns the error of a save that failed, ctx's error when ctx ends
+// first, and nil at once in a store without a file.
 func (b *Book) Settle(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
