@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -123,6 +124,38 @@ func TestRefusedBodiesAreKeptAside(t *testing.T) {
 		files, err := os.ReadDir(filepath.Join(dir, "queue", "aside"))
 		if err != nil || len(files) != 1 {
 			t.Errorf("%v, %v", files, err)
+		}
+	})
+}
+
+// watched notes what is kept aside when a block leaves the queue.
+type watched struct {
+	queue.Queue
+	dir   string
+	aside []int
+}
+
+func (w *watched) Ack(b *queue.Block) {
+	files, _ := os.ReadDir(w.dir)
+	w.aside = append(w.aside, len(files))
+	w.Queue.Ack(b)
+}
+
+func TestARefusedBodyIsKeptAsideBeforeItLeavesTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		r := newRig(t, component.NewPool(), &backend{answer: status(400)}, onDisk(dir))
+		if err := r.d.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		q := &watched{Queue: r.d.shared.Queue, dir: filepath.Join(dir, "queue", "aside")}
+		r.d.shared.Queue = q
+		r.running()
+		r.mustPut(10)
+		time.Sleep(time.Minute)
+		r.stop(5 * time.Second)
+		if !slices.Equal(q.aside, []int{1}) {
+			t.Errorf("when it left the queue there were %v files", q.aside)
 		}
 	})
 }

@@ -187,6 +187,10 @@ func (d *Delivery) fault(err error, note bool) {
 
 // finish removes a block whose fate is known: counts of it were refused, the rest was stored.
 func (d *Delivery) finish(b *queue.Block, a Answer, counts ...Count) {
+	if len(counts) > 0 && counts[0].Items > 0 && counts[0].Reason != unauthorizedReason {
+		// First of all: were the agent killed in between, nobody would have it.
+		d.shared.KeepAside(b, "rejected_"+counts[0].Reason)
+	}
 	d.mu.Lock()
 	d.shared.Ack(b)
 	left := b.Items
@@ -203,12 +207,9 @@ func (d *Delivery) finish(b *queue.Block, a Answer, counts ...Count) {
 		d.lastDelivery = time.Now()
 	}
 	d.mu.Unlock()
-	for i, c := range counts {
+	for _, c := range counts {
 		if c.Items > 0 {
 			d.refusal(c, a)
-			if i == 0 && c.Reason != unauthorizedReason {
-				d.shared.KeepAside(b, "rejected_"+c.Reason)
-			}
 		}
 	}
 }
