@@ -85,7 +85,7 @@ var errNoStreams = errors.New("error at least one valid stream is required for i
 func newBackend(t testing.TB, take func(r *http.Request, body []byte) error) *backend {
 	t.Helper()
 	b := &backend{t: t, take: take, changed: make(chan struct{}), statuses: map[int]int{}, bodies: map[[sha256.Size]byte]int{}}
-	b.listen(FreeAddress(t)) // it comes back to it after it was gone
+	b.listen(FreeAddress(t))
 	t.Cleanup(b.Gone)
 	return b
 }

@@ -3,17 +3,16 @@
 package harness
 
 import (
-	crand "crypto/rand"
+	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hermod-agent/hermod/internal/porttest"
 )
 
 // patience is how many times as long as on an idle machine a condition may take: others may use the one that the tests run on, and a limit
@@ -43,7 +42,7 @@ func Eventually(t testing.TB, within time.Duration, what string, condition func(
 // RunID sets this run's containers apart from those of others on the machine.
 var RunID = sync.OnceValue(func() string {
 	var b [4]byte
-	crand.Read(b[:])
+	rand.Read(b[:])
 	return fmt.Sprintf("hermod-it-%s", hex.EncodeToString(b[:]))
 })
 
@@ -69,58 +68,11 @@ func Dir(t testing.TB) string {
 	return dir
 }
 
-// given are the ports that FreeAddress gave to the tests of this process.
-var given struct {
-	sync.Mutex
-	ports map[int]bool
-}
-
-// FreeAddress is a loopback address that nobody listened on a moment ago. Its port is below those that the system gives to outgoing
-// connections: one of them could sit on it while the server of a test is away.
+// FreeAddress is a loopback address that is the test's until its end: see porttest. With a port that is merely free an agent that is started again
+// finds another test's connection there, and a backend that is away has its agent deliver to the backend of another test.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	const lowest = 10_000
-	end := firstOutgoing(t)
-	given.Lock()
-	defer given.Unlock()
-	if given.ports == nil {
-		given.ports = map[int]bool{}
-	}
-	var last error
-	for range 1000 {
-		port := lowest + rand.IntN(end-lowest)
-		if given.ports[port] {
-			continue
-		}
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			last = err
-			continue
-		}
-		given.ports[port] = true
-		l.Close()
-		return l.Addr().String()
-	}
-	t.Fatalf("no free port from %d to %d: %v", lowest, end, last)
-	return ""
-}
-
-// firstOutgoing is the first port that the system gives to outgoing connections.
-func firstOutgoing(t testing.TB) int {
-	t.Helper()
-	const usual = 32_768
-	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var first, last int
-	if _, err := fmt.Sscan(string(text), &first, &last); err != nil {
-		t.Fatalf("ip_local_port_range: %q: %v", text, err)
-	}
-	if first < usual/2 { // few or none are left below: one of them then
-		return usual
-	}
-	return first
+	return porttest.Reserve(t)
 }
 
 // repository is the root of the checkout.
