@@ -159,9 +159,6 @@ func TestASignalAsSoonAsTheAgentStarts(t *testing.T) {
 }
 
 func TestKillsAmidReloads(t *testing.T) {
-	if !full() {
-		t.Skip("it passes in most runs, not in all: make torture")
-	}
 	rounds := times(5, 30)
 	everySource(t, crash, fmt.Sprintf("kill -9 amid a reload, %d times", rounds), func(w *world, r *row, write writing) {
 		r.shows(7)
@@ -187,9 +184,6 @@ func TestKillsAmidReloads(t *testing.T) {
 }
 
 func TestLittleMemory(t *testing.T) {
-	if !full() {
-		t.Skip("it passes in most runs, not in all: make torture")
-	}
 	requireRoot(t)
 	harness.RequireDocker(t)
 	t.Parallel()
