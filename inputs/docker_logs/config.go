@@ -53,7 +53,9 @@ type Config struct {
 	// Longer lines are cut. Loki refuses lines of more than 256KiB.
 	MaxLineSize config.Size `hcl:"max_line_size,optional"`
 	// Whether the files of the json-file driver are read from disk where they can be read, which costs a fraction of the way through the
-	// engine. What can't be read from disk comes through the engine in any case: Docker 20.10 may leave lines out of a log that it rotates every few seconds on a busy machine, so make max-size larger there.
+	// engine. What can't be read from disk comes through the engine in any case. Docker 20.10 leaves lines out there when it rotates a log that is
+	// written to fast: the log is read once more from time to time and what it left out is handed on, at the latest after some hundred thousand lines or
+	// when all but two of `max-file` files may be full. Make `max-size` larger to have it less often, and `max-file` at least 3.
 	ReadFiles bool `hcl:"read_files,optional"`
 }
 

@@ -15,7 +15,14 @@ import (
 //	Repeats  how many messages were taken from the anchor on, itself included, leaving out those that are more than lag older than it
 //	Time     the time of the message taken last
 //
-// and, where the file is read, the place of the anchor in the file. To go on, the log is read again from lag before the anchor; what
+// and, where the file is read, the place of the anchor in the file. Where the engine rotates the log, the position stays where nothing is missing, and
+// what was handed on behind it is noted, too, by which it is known again if that was all:
+//
+//	HeadLen  how many messages
+//	Head     a sum over them
+//	Born     the time of the first of them
+//
+// To go on, the log is read again from lag before the anchor; what
 // stands before the anchor is passed over, and as many messages as were taken are replayed: they pass through the joining of parts
 // without giving records. That finds the exact place, in the midst of parts and among equal lines with equal times alike, and on either
 // path, whichever path the position was noted on.
@@ -36,6 +43,7 @@ const (
 	replay                 // taken: it passes the joining of parts and gives no record
 	outside                // before the anchor
 	lost                   // newer than the anchor, which should have come before: the log was rotated past it, or the clock set back
+	differs                // what comes behind the position isn't what was handed on: something was left out then
 )
 
 type phase uint8
@@ -53,6 +61,7 @@ type cursor struct {
 	phase phase
 	since int64
 	skip  int64
+	until int64 // time of the last message that is to be replayed; 0 when it isn't to be checked
 
 	taken int64 // messages that were tracked since resume
 	last  int64 // time of the newest in order
@@ -134,8 +143,14 @@ func (c *cursor) judge(t int64) verdict {
 		}
 		fallthrough
 	case counting:
+		if c.until != 0 && t > c.until+int64(lag) {
+			return lost
+		}
 		if c.skip--; c.skip == 0 {
 			c.phase = passing
+			if c.until != 0 && t != c.until {
+				return lost // something is missing between
+			}
 		}
 	}
 	return replay

@@ -52,6 +52,12 @@ type follower struct {
 	behind  bool   // the engine's log is read to its end before it is followed
 	audit   audit  // of a stream that follows a log which the engine rotates
 	rotates int64  // the size at which it does, while such a stream is read; else 0
+	files   int64  // that it keeps then
+	check   check  // of what was handed on behind the saved position
+	checks  bool   // it is to be checked
+	first   int64  // the time of its first message, which comes again because it didn't match; else 0
+	steps   int    // readings that were left because a message was older than it should be
+	stepped int64  // the time of such a message in a log that is so
 	// vain is the time of the newest message for which a silent stream was given up; it is used beside run.
 	vain  atomic.Int64
 	fresh uint64 // messages that were taken since the agent started
@@ -189,6 +195,9 @@ func (f *follower) nothingNew(c *docker.Container) bool {
 	if !known {
 		return false
 	}
+	if uncertain(p) {
+		return false
+	}
 	if p.Time == 0 { // noted by first
 		return !c.Finished.IsZero() && p.Since > c.Finished.Add(time.Minute).UnixNano()
 	}
@@ -275,18 +284,35 @@ func (f *follower) take(m *message, at placer) verdict {
 	if v == outside || v == lost {
 		return v
 	}
+	given, matches := false, true
 	switch {
+	case v == fresh && f.check.n > 0:
+		given, matches = true, f.check.took(m)
 	case v == fresh && f.audit.reading:
-		if f.audit.compared(m, f.cursor.taken) {
-			v = replay
+		if given = f.audit.compared(m, f.cursor.taken); f.audit.gone {
+			f.audit.gone = false
+			f.rotatedAway()
 		}
 	case v == fresh && f.rotates > 0:
 		f.audit.took(m, f.cursor.taken)
 	}
+	if !matches {
+		return differs
+	}
+	if v == fresh && f.first != 0 {
+		if m.time > f.first {
+			f.rotatedAway()
+		}
+		f.first = 0
+	}
+	if given {
+		v = replay
+	}
+	m.fresh, m.given = v == fresh, given
 	whole, waits := m.ends && !f.joiner.waits(m), f.joiner.pending() != none
 	f.parted = f.joiner.add(m, f.cursor.taken, f.cursor.last, f.parted[:0])
 	f.records = f.lines.add(f.parted, f.records[:0])
-	if v == replay && f.cursor.phase == passing {
+	if v == replay && f.cursor.phase == passing && !f.audit.reading {
 		// What was taken ends before the first record that wasn't whole.
 		f.lines.reset()
 	}
@@ -296,15 +322,26 @@ func (f *follower) take(m *message, at placer) verdict {
 	f.cursor.track(m.time, whole, waits || v == replay, at)
 	if v == fresh {
 		f.fresh++
-		f.emit()
 	}
+	f.emit(v == fresh)
 	return v
 }
 
-// emit moves the records to the batch.
-func (f *follower) emit() {
+// rotatedAway counts a place in a log before which the engine has thrown away what wasn't read.
+func (f *follower) rotatedAway() {
+	f.in.env.Losses.Add("rotated_away", 1)
+	f.in.env.Log.Warn("the log was rotated past where it was read to: lines may be missing", "container", f.name())
+}
+
+// emit moves the records to the batch, but those that were handed on before. When it is for the sake of a message that isn't fresh, these are all that
+// have none that is.
+func (f *follower) emit(forFresh bool) {
 	for i := range f.records {
 		r := &f.records[i]
+		if !r.fresh && (r.given || !forFresh) {
+			r.text = nil
+			continue
+		}
 		if r.long {
 			f.in.env.Losses.Add("line_too_long", 1)
 		}
@@ -319,8 +356,14 @@ func (f *follower) flush(ctx context.Context) error {
 	if err := f.consume(ctx); err != nil {
 		return err
 	}
-	if f.cursor.phase != passing || f.audit.given != nil {
+	if f.cursor.phase != passing || f.audit.reading || f.check.n > 0 {
 		return nil // amid a replay the position noted before is the better one
+	}
+	if f.rotates > 0 && f.audit.holds {
+		if p := f.audit.position(f.pending()); p.HeadLen > 0 {
+			f.in.env.Positions.Set(f.id, p)
+		}
+		return nil
 	}
 	if p, ok := f.position(); ok {
 		f.in.env.Positions.Set(f.id, p)
@@ -349,7 +392,7 @@ func (f *follower) flushDue(ctx context.Context) error {
 	if len(f.records) == 0 {
 		return nil
 	}
-	f.emit()
+	f.emit(true)
 	return f.flush(ctx)
 }
 
@@ -366,7 +409,7 @@ func (f *follower) untilDue() time.Duration {
 func (f *follower) endRecords() {
 	f.parted = f.joiner.end(f.parted[:0])
 	f.records = f.lines.end(time.Time{}, f.lines.add(f.parted, f.records[:0]))
-	f.emit()
+	f.emit(true)
 }
 
 func (f *follower) consume(ctx context.Context) error {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hermod-agent/hermod/internal/docker"
@@ -43,6 +44,8 @@ type input struct {
 	watcher *tail.Watcher // while Run runs
 	// catchingUp bounds how many logs of ended containers are asked of the engine at once: it reads each of them from its first byte.
 	catchingUp chan struct{}
+	// comparable is the time, in nanoseconds since 1970, from which on a log may be read once more to compare it, where it isn't urgent.
+	comparable atomic.Int64
 	// stuckAfter is how long a stream may give nothing once its container has ended, silentFor how long before it is looked whether there
 	// is something to give.
 	stuckAfter, silentFor time.Duration

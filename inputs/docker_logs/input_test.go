@@ -426,8 +426,8 @@ func TestAStallLeavesTheStream(t *testing.T) {
 		}
 		return nil
 	}
-	b.run(nil).ready()
-	b.create("web", "local", nil)
+	b.run(func(c *Config) { c.ReadFiles = false }).ready()
+	b.create("web", "json-file", nil)
 	b.fake.Start("web")
 	var want []string
 	for i := range 30 {

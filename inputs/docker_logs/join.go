@@ -25,6 +25,8 @@ type part struct {
 	prior int64 // time of the message before its first
 	first int   // length of the first
 	text  []byte
+	fresh bool // one of them is
+	given bool // all of them are
 }
 
 // record is a whole line, or several that belong together.
@@ -35,6 +37,8 @@ type record struct {
 	prior  int64 // time of the message before its first; 0 when there was none
 	text   []byte
 	long   bool
+	fresh  bool // one of its messages is
+	given  bool // all of its messages are
 }
 
 // add takes a message, the one behind at others of which the last had the time prior, and appends the records that it completes: none, one, or two when it shows that a
@@ -49,11 +53,12 @@ func (j *joiner) add(m *message, at, prior int64, out []record) []record {
 		if long {
 			text = cutText(text, j.max)
 		}
-		return append(out, record{stream: m.stream, time: m.time, at: at, prior: prior, text: clean(text), long: long})
+		return append(out, record{stream: m.stream, time: m.time, at: at, prior: prior, text: clean(text), long: long, fresh: m.fresh, given: m.given})
 	}
 	if !p.waits {
-		*p = part{waits: true, time: m.time, at: at, prior: prior, first: len(m.text)}
+		*p = part{waits: true, time: m.time, at: at, prior: prior, first: len(m.text), given: true}
 	}
+	p.fresh, p.given = p.fresh || m.fresh, p.given && m.given
 	ends := m.ends || j.short && len(m.text) < p.first
 	if room := j.max - len(p.text); room >= len(m.text) {
 		p.text = append(p.text, m.text...)
@@ -108,7 +113,7 @@ func (j *joiner) waits(m *message) bool {
 func (j *joiner) reset() { j.open = [2]part{} }
 
 func (p *part) finish(s stream) record {
-	r := record{stream: s, time: p.time, at: p.at, prior: p.prior, text: clean(p.text), long: p.long}
+	r := record{stream: s, time: p.time, at: p.at, prior: p.prior, text: clean(p.text), long: p.long, fresh: p.fresh, given: p.given}
 	*p = part{}
 	return r
 }

@@ -15,6 +15,8 @@ type message struct {
 	time   int64  // nanoseconds since 1970; 0 when the entry has none
 	text   []byte // without its line end
 	ends   bool   // a line end stood behind it
+	fresh  bool   // it wasn't taken before
+	given  bool   // it is known to have been handed on
 }
 
 // stream is what the container wrote to.

@@ -42,8 +42,9 @@ func (j *lines) addOne(line *record, out []record) []record {
 	first := !o.waits
 	if first {
 		// The text of the record before is on its way.
-		*o = unfinished{record: record{stream: line.stream, time: line.time, at: line.at, prior: line.prior}, waits: true}
+		*o = unfinished{record: record{stream: line.stream, time: line.time, at: line.at, prior: line.prior, given: true}, waits: true}
 	}
+	o.fresh, o.given = o.fresh || line.fresh, o.given && line.given
 	var long bool
 	o.text, long = multiline.Append(o.text, line.text, first, j.max)
 	o.long = o.long || long || line.long

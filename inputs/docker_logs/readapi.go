@@ -19,12 +19,19 @@ const viaAPI = "Docker API"
 // An engine that follows a log (20.10) is at the mercy of its reader, and of its own haste: when either is late at a rotation, it leaves out
 // whole files that are still there, sends others twice, or falls silent for good. So a stream that follows is left as soon as it can't be trusted, and
 // what is there is read to its end before it is followed again: from the position, or, where the log may have been rotated meanwhile, from where the
-// stream began, and compared with what it gave. A kill or a stop before that leaves to nobody to find out what was left out.
+// stream began, and compared with what it gave. The position stays there until then.
+//
+// Reading what is there has its traps in the same engine. Asked for a log from a time on, it reads no rotated file at all when the oldest is compressed and
+// older: then the log is asked for as a whole. And while one reader has compressed files open, each other is given these under their numbers, though
+// they have others by then: what is missing for that shows in what comes twice, or in what the stream gave and the reading doesn't. So a reading is
+// never broken off, as far as that is up to the agent, and is done once more when it is odd.
 const (
 	// stall is how long handing on a batch may take.
 	stall = 100 * time.Millisecond
 	// stepBack is how much older than the newest message one may be.
 	stepBack = 100 * time.Millisecond
+	// oddSteps is how often a reading may be left because a message is older than it should be.
+	oddSteps = 3
 	// silentMost bounds the time between two looks whether a silent stream should give something.
 	silentMost = 10 * time.Minute
 )
@@ -34,21 +41,24 @@ var (
 	errLost = errors.New("the place that was read to isn't found by its time")
 	// errDistrust says that a stream that follows is to be left.
 	errDistrust = errors.New("the stream may have left something out")
+	// errDiffers says that what comes behind the position isn't what was handed on.
+	errDiffers = errors.New("what was handed on isn't all that is there")
 )
 
 // readAPI reads the log through the engine until the container has ended, which it returns nil for, or was removed. Other faults are
 // shown and tried again.
 func (f *follower) readAPI(ctx context.Context) error {
 	f.atEnd = false
-	if p, known := f.in.env.Positions.Get(f.id); known && p.Time > 0 {
+	if p, known := f.in.env.Positions.Get(f.id); known && (p.Time > 0 || uncertain(p)) {
 		f.behind = true
 	}
+	f.checks, f.steps = true, 0
 	pauses := 0 // without anything new in between
 	for ctx.Err() == nil {
 		c := f.container()
 		before, follow := f.fresh, !f.behind
 		err := f.readOnce(ctx, &c, follow)
-		if follow && ctx.Err() == nil && f.audit.worth(rotatesAt(&c)) {
+		if ctx.Err() == nil && (follow && len(f.audit.keys) > 0 || f.audit.reading) {
 			f.audit.ask(f.pending())
 			f.behind = true
 		}
@@ -64,7 +74,10 @@ func (f *follower) readAPI(ctx context.Context) error {
 		case err == nil && !c.Running:
 			return f.finishAPI(ctx, &c)
 		case err == nil && !follow:
-			f.behind = false
+			f.behind, f.steps = false, 0
+			continue
+		case errors.Is(err, errDiffers):
+			f.checks = false
 			continue
 		case errors.Is(err, errDistrust):
 			f.behind = true
@@ -129,15 +142,30 @@ func (f *follower) readOnce(ctx context.Context, c *docker.Container, follow boo
 			replayed = n
 		}
 	}
-	err := f.readStream(ctx, c, replayed, follow)
+	err := f.readStream(ctx, c, opening{follow: follow, replayed: replayed})
+	if errors.Is(err, errLost) && follow {
+		return errDistrust // it was rotated since the place was read to
+	}
+	if errors.Is(err, errLost) {
+		err = f.readStream(ctx, c, opening{whole: true, replayed: -1})
+	}
 	if errors.Is(err, errLost) {
 		n, locErr := f.locate(ctx, c, p.Time)
 		if locErr != nil {
 			return locErr
 		}
-		err = f.readStream(ctx, c, n, follow)
+		err = f.readStream(ctx, c, opening{replayed: n, cut: n == 0})
 	}
 	return err
+}
+
+// opening is how a log is opened.
+type opening struct {
+	follow bool
+	whole  bool // not only from shortly before the position on
+	// replayed, when it isn't negative, is how many messages of the whole log were taken already.
+	replayed int64
+	cut      bool // the place that was read to is gone
 }
 
 // pending is the number of messages before the first that was taken and not handed on, or none.
@@ -154,25 +182,40 @@ func (f *follower) from(follow bool) (p positions.Position, known bool) {
 	return f.in.env.Positions.Get(f.id)
 }
 
-// readStream opens the log behind the position, or, when replayed isn't negative, at its beginning with that many messages that were
-// taken already. It returns nil at the end of the stream.
-func (f *follower) readStream(ctx context.Context, c *docker.Container, replayed int64, follow bool) error {
+// readStream opens the log behind the position and returns nil at the end of the stream.
+func (f *follower) readStream(ctx context.Context, c *docker.Container, o opening) error {
+	begun, follow := time.Now(), o.follow
 	streamCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p, known := f.from(follow)
 	f.cursor.resume(p, known, false)
-	if follow {
-		if f.rotates = rotatesAt(c); f.rotates > 0 {
-			f.audit.begin(p, known)
+	f.check, f.first = check{}, 0
+	switch {
+	case follow:
+		if f.rotates, f.files = rotation(c); f.rotates > 0 {
+			f.audit.begin(p, known, f.files > 1)
 		}
 		defer func() { f.rotates = 0 }()
-	} else if f.audit.asked {
-		f.audit.compare()
+	case f.audit.asked:
+		f.audit.compare(o.cut)
+		defer func() { f.in.comparable.Store(begun.Add((1 + rest) * time.Since(begun)).UnixNano()) }()
+	case !uncertain(p) || o.cut:
+	case f.checks:
+		f.check = check{n: p.HeadLen, sum: p.Head}
+	default:
+		f.first = p.Born
 	}
-	if replayed >= 0 {
-		f.cursor.replayFirst(replayed)
+	if p.Repeats > 0 {
+		f.cursor.until = p.Time
 	}
-	body, err := f.in.engine.Logs(streamCtx, f.id, docker.LogOptions{Follow: follow, Since: f.cursor.ask()})
+	if o.replayed >= 0 {
+		f.cursor.replayFirst(o.replayed)
+	}
+	since := f.cursor.ask()
+	if o.whole {
+		since = 0
+	}
+	body, err := f.in.engine.Logs(streamCtx, f.id, docker.LogOptions{Follow: follow, Since: since})
 	if err != nil {
 		return err
 	}
@@ -201,26 +244,33 @@ func (f *follower) readStream(ctx context.Context, c *docker.Container, replayed
 			return err
 		}
 		w.last.Store(f.cursor.last)
-		w.unsure.Store(f.audit.worth(f.rotates))
+		w.unsure.Store(follow && f.audit.worth(f.rotates))
 		switch {
 		case w.silent.Load():
 			return errDistrust
 		case errors.Is(fillErr, io.EOF), fillErr != nil && w.stuck.Load():
-			if !f.audit.reading {
-				return nil
-			}
-			f.audit.end() // what it has given and the reading hasn't was rotated away
-			if err := f.flush(ctx); err != nil {
-				return err
-			}
-			if f.audit.read(rotatesAt(c)) {
-				f.audit.ask(f.pending())
-			}
-			return nil
+			return f.endOfReading(ctx, follow)
 		case fillErr != nil:
 			return fillErr
 		}
 	}
+}
+
+// endOfReading says what to make of a log that was read to its end.
+func (f *follower) endOfReading(ctx context.Context, follow bool) error {
+	switch {
+	case follow:
+		return nil
+	case f.check.n > 0:
+		return errDiffers
+	case !f.audit.reading:
+		f.audit.asked = false
+		return nil
+	case f.audit.unsure():
+		return errDistrust
+	}
+	f.audit.end()
+	return f.flush(ctx)
 }
 
 // fill fills frames, and meanwhile hands on the records that are whole because nothing came for a while. cancel ends the stream. ended is how the
@@ -269,12 +319,19 @@ func (f *follower) drain(ctx context.Context, frames *frames, follow bool) error
 			bad = errDistrust
 			break
 		}
-		if f.rotates > 0 && f.cursor.phase == passing && m.time <= f.cursor.high && f.joiner.pending() == none && f.audit.again(m.time) {
+		if f.rotates > 0 && f.cursor.phase == passing && m.time <= f.cursor.high && f.joiner.pending() == none && f.audit.repeats(&m) {
 			bad = errDistrust // it begins a file anew, and may have left out what was before it
 			break
 		}
-		if f.take(&m, nil) == lost {
+		if !follow && f.odd(&m) {
+			bad = errDistrust
+			break
+		}
+		switch f.take(&m, nil) {
+		case lost:
 			return errLost // nothing was taken yet
+		case differs:
+			return errDiffers // nothing was taken yet
 		}
 	}
 	if frames.cut > 0 {
@@ -285,10 +342,32 @@ func (f *follower) drain(ctx context.Context, frames *frames, follow bool) error
 	if err := f.flush(ctx); err != nil {
 		return err
 	}
-	if bad == nil && follow && (time.Since(begun) > stall || f.audit.due(f.rotates)) {
-		bad = errDistrust
+	if bad != nil {
+		return bad
 	}
-	return bad
+	late := follow && time.Since(begun) > stall
+	f.audit.late = f.audit.late || late
+	if late && f.rotates == 0 || f.audit.due(f.rotates) && (f.audit.must(f.rotates, f.files) || f.mayCompare()) {
+		return errDistrust
+	}
+	return nil
+}
+
+// mayCompare says that the last comparison of a log, of whatever container, was long enough ago.
+func (f *follower) mayCompare() bool { return time.Now().UnixNano() >= f.in.comparable.Load() }
+
+// odd says of a reading's next message that it is older than it should be, as if an older file had been given in place of a newer one. When that
+// comes again and again it is the log that is so, because a clock was set back.
+func (f *follower) odd(m *message) bool {
+	if f.cursor.phase != passing || m.time == 0 || m.time >= f.cursor.high-int64(stepBack) || f.joiner.pending() != none || m.time == f.stepped {
+		return false
+	}
+	if f.steps >= oddSteps {
+		f.stepped = m.time
+		return false
+	}
+	f.steps++
+	return true
 }
 
 // locate counts the messages of the whole log up to the first whose time is that of the one taken last; 0 when there is none, because
@@ -301,6 +380,7 @@ func (f *follower) locate(ctx context.Context, c *docker.Container, last int64) 
 	defer func() { _ = body.Close() }()
 	frames := newFrames(body, c.TTY)
 	var m message
+	var found int64
 	for n := int64(0); ; {
 		fillErr := frames.fill()
 		for {
@@ -311,16 +391,15 @@ func (f *follower) locate(ctx context.Context, c *docker.Container, last int64) 
 			if !ok {
 				break
 			}
-			if n++; m.time == last {
-				return n, nil
+			if n++; m.time == last && found == 0 {
+				found = n
 			}
 		}
 		if errors.Is(fillErr, io.EOF) {
-			if f.audit.asked { // all of that was taken, and what is left may not have been
-				return 0, nil
+			if found > 0 || f.audit.asked { // else all of that was taken, and what is left may not have been
+				return found, nil
 			}
-			f.in.env.Losses.Add("rotated_away", 1)
-			f.in.env.Log.Warn("the log was rotated past where it was read to: lines may be missing", "container", f.name())
+			f.rotatedAway()
 			return 0, nil
 		}
 		if fillErr != nil {
@@ -371,12 +450,12 @@ func (f *follower) watchStream(ctx context.Context, w *watched, cancel func(), t
 		case (c.Gone || !c.Running) && quiet > f.in.stuckAfter:
 			w.stuck.Store(true)
 			cancel()
-		case quiet > f.in.stuckAfter && w.unsure.Load():
+		case quiet > f.in.stuckAfter && w.unsure.Load() && f.mayCompare():
 			w.silent.Store(true)
 			cancel()
 		case quiet > patience:
 			patience = min(2*patience, quiet+silentMost)
-			newest, err := f.newest(ctx, tty)
+			newest, err := f.newest(ctx, w.from, tty)
 			if err == nil && newest > w.from && newest != w.last.Load() && newest != f.vain.Load() && w.waiting.Load() == since {
 				f.vain.Store(newest) // once is enough when it brings nothing
 				w.silent.Store(true)
@@ -386,11 +465,11 @@ func (f *follower) watchStream(ctx context.Context, w *watched, cancel func(), t
 	}
 }
 
-// newest asks for the time of the last message of the log; 0 when there is none.
-func (f *follower) newest(ctx context.Context, tty bool) (int64, error) {
+// newest asks for the time of the last message of the log; 0 when there is none that new.
+func (f *follower) newest(ctx context.Context, since int64, tty bool) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	body, err := f.in.engine.Logs(ctx, f.id, docker.LogOptions{Tail: 1})
+	body, err := f.in.engine.Logs(ctx, f.id, docker.LogOptions{Since: since, Tail: 1})
 	if err != nil {
 		return 0, err
 	}

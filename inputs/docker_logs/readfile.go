@@ -32,17 +32,30 @@ func (r *fileReader) place() positions.Position { return r.chunk.PositionAt(r.at
 // readFile reads the log at path until the container has ended, which it returns nil for, or is gone. Any other error that isn't ctx's
 // says why the file can't be read.
 func (f *follower) readFile(ctx context.Context, path string) error {
-	err := f.readFileFrom(ctx, path, false)
+	err := f.readFileFrom(ctx, path, false, true)
+	if errors.Is(err, errDiffers) {
+		err = f.readFileFrom(ctx, path, false, false)
+	}
 	if errors.Is(err, errLost) {
-		err = f.readFileFrom(ctx, path, true)
+		err = f.readFileFrom(ctx, path, true, false)
 	}
 	return err
 }
 
-// readFileFrom is readFile. anyhow says that the anchor isn't there: what isn't much older than the message taken last is read.
-func (f *follower) readFileFrom(ctx context.Context, path string, anyhow bool) error {
+// readFileFrom is readFile. anyhow says that the anchor isn't there: what isn't much older than the message taken last is read. checks says that what the
+// engine gave behind the position counts as read if it is what is there.
+func (f *follower) readFileFrom(ctx context.Context, path string, anyhow, checks bool) error {
 	r := fileReader{follower: f, anyhow: anyhow}
 	r.p, r.known = f.begin()
+	f.audit.end()
+	f.check, f.first = check{}, 0
+	switch {
+	case !uncertain(r.p) || anyhow:
+	case checks:
+		f.check = check{n: r.p.HeadLen, sum: r.p.Head}
+	default:
+		f.first = r.p.Born
+	}
 	o := tail.Options{Path: path, Start: tail.Oldest, Watcher: f.in.watcher, Wake: f.poke}
 	switch {
 	case r.p.Inode != 0:
@@ -84,6 +97,8 @@ func (f *follower) readFileFrom(ctx context.Context, path string, anyhow bool) e
 			return err
 		case some:
 			continue
+		case f.check.n > 0:
+			return errDiffers
 		case c.Gone:
 			r.log.Finish() // the next read gives what is left, half a line too, and then io.EOF
 			continue
@@ -171,8 +186,11 @@ func (r *fileReader) step(ctx context.Context) (bool, error) {
 				continue
 			}
 		}
-		if r.take(&m, r) == lost {
+		switch r.take(&m, r) {
+		case lost:
 			return false, errLost // nothing was taken yet
+		case differs:
+			return false, errDiffers // nor here
 		}
 	}
 	r.read = r.chunk.Position()

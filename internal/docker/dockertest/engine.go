@@ -88,9 +88,11 @@ type Engine struct {
 	lists      int
 	// muted has the engine forget those who follow a log.
 	muted bool
-	// skips has streams that follow leave out messages, as one does that comes late to a rotation.
+	// skips has streams that follow leave out messages that are written meanwhile, as one does that comes late to a rotation.
 	skips func(m Message) bool
-	info  map[string]any
+	// rereads has readings that don't follow give something else than what is there.
+	rereads func(since int64, log []Message) []Message
+	info    map[string]any
 	// podman has it say that it is one.
 	podman bool
 	// joining is called while the engine connects a container to a network.
@@ -548,11 +550,18 @@ func Frame(m Message) []byte {
 	return append(b, text...)
 }
 
-// Skip has streams that follow leave out messages from now on; nil none.
+// Skip has streams that follow leave out messages that are written from now on, while they do; nil none.
 func (e *Engine) Skip(skips func(m Message) bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.skips = skips
+}
+
+// Reread has readings that don't follow give something else than what is there, as one does while the log is rotated; nil what is there.
+func (e *Engine) Reread(rereads func(since int64, log []Message) []Message) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.rereads = rereads
 }
 
 func (e *Engine) serveLogs(w http.ResponseWriter, r *http.Request, id string) {
@@ -582,13 +591,15 @@ func (e *Engine) serveLogs(w http.ResponseWriter, r *http.Request, id string) {
 		first = max(0, len(c.log)-tail)
 		e.mu.Unlock()
 	}
-	for next := first; ; {
+	beginning := true
+	for next := first; ; beginning = false {
 		e.mu.Lock()
 		messages := slices.Clone(c.log[min(next, len(c.log)):])
 		next = len(c.log)
+		rereads := e.rereads
 		muted := follow && e.muted
 		var skips func(Message) bool
-		if follow {
+		if follow && !beginning {
 			skips = e.skips
 		}
 		follow := follow && (c.running || muted)
@@ -596,6 +607,9 @@ func (e *Engine) serveLogs(w http.ResponseWriter, r *http.Request, id string) {
 		e.mu.Unlock()
 		if muted {
 			messages = nil
+		}
+		if rereads != nil && r.URL.Query().Get("follow") != "1" && r.URL.Query().Get("tail") == "" {
+			messages = rereads(since, messages)
 		}
 		for _, m := range messages {
 			if skips != nil && skips(m) {
