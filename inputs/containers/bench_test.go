@@ -21,7 +21,11 @@ func steady(t testing.TB, v2 bool, n int) (*input, func()) {
 	cfg := m.config()
 	cfg.Root = false // statfs takes a path
 	in := m.open(cfg)
-	return in, cycle(t, in)
+	run := cycle(t, in)
+	if err := in.engine.Close(); err != nil { // it would list the containers in the middle, every half minute
+		t.Fatal(err)
+	}
+	return in, run
 }
 
 func cycle(t testing.TB, in *input) func() {
