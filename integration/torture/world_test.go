@@ -130,10 +130,11 @@ func (w *world) start() *world {
 	w.Helper()
 	w.agent.Start()
 	w.agent.AwaitReady()
-	var err error
-	if w.begun, err = w.agent.Resources(); err != nil {
-		w.Fatal(err)
-	}
+	harness.Eventually(w.T, time.Minute, "the agent tells what it holds", func() (bool, string) {
+		var err error
+		w.begun, err = w.agent.Resources()
+		return err == nil, fmt.Sprint(err)
+	})
 	return w
 }
 
