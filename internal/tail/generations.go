@@ -58,13 +58,13 @@ func statMark(path string) (generation, error) {
 func statxMark(fd int, path string, flags int) (generation, error) {
 	var st unix.Statx_t
 	err := ignoreEINTR(func() error {
-		return unix.Statx(fd, path, flags, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &st)
+		return statx(fd, path, flags, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &st)
 	})
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+		return statAtMark(fd, path, flags)
+	}
 	if err != nil {
 		return generation{}, err
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return generation{}, errNotFile
 	}
 	g := generation{
 		path:  path,
@@ -76,7 +76,34 @@ func statxMark(fd int, path string, flags int) (generation, error) {
 	if st.Mask&unix.STATX_BTIME != 0 {
 		g.mark.birth = time.Unix(st.Btime.Sec, int64(st.Btime.Nsec))
 	}
-	return g, nil
+	return g, regular(uint32(st.Mode))
+}
+
+// statx is the system's, but in tests.
+var statx = unix.Statx
+
+// statAtMark is for kernels before 4.11, which have no statx and call it ENOSYS, and for filters of system calls that don't know it and say EPERM. No
+// time of birth can be had there.
+func statAtMark(fd int, path string, flags int) (generation, error) {
+	var st unix.Stat_t
+	if err := ignoreEINTR(func() error { return unix.Fstatat(fd, path, &st, flags) }); err != nil {
+		return generation{}, err
+	}
+	g := generation{
+		path:  path,
+		id:    fileID{uint64(st.Dev), st.Ino}, //nolint:unconvert // its type depends on the architecture
+		mtime: time.Unix(st.Mtim.Unix()),
+		links: uint32(st.Nlink), //nolint:gosec // as in statx
+	}
+	g.mark = mark{written: g.mtime, size: st.Size}
+	return g, regular(st.Mode)
+}
+
+func regular(mode uint32) error {
+	if mode&unix.S_IFMT != unix.S_IFREG {
+		return errNotFile
+	}
+	return nil
 }
 
 // beside lists the generations in the folder of the log: what has a name that rotation makes, and what is one of ids under whatever name, youngest last.
