@@ -290,7 +290,6 @@ func TestRotatedFilesAreReadThoughTheEnginePassesOverThem(t *testing.T) {
 // An engine 20.10 gives a reader the rotated files that others have open in place of those which have their numbers now.
 func TestAReadingThatIsOddIsDoneOnceMore(t *testing.T) {
 	b := newBench(t)
-	b.quick = true
 	b.run(nil).ready()
 	rotating(b, "web", "1k")
 	b.write("web", "first")
