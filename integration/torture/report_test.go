@@ -119,7 +119,7 @@ func table(rows []*row) string {
 	var b strings.Builder
 	form := "This is the long form; `make test` runs a short one."
 	if !full() {
-		form = "This is the short form; `make torture` writes the long one here, with more of everything. `make test` runs all of this but Docker's rotation through the engine, which passed here and not in every run: there is work to do."
+		form = "This is the short form; `make torture` writes the long one here, with more of everything."
 	}
 	fmt.Fprintf(&b, header, form)
 	for n := 1; n < len(cases); n++ {
