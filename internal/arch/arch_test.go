@@ -53,7 +53,7 @@ var rooms = map[string][]string{
 	// The programs see everything.
 	"cmd":         {"cmd", "docs", "inputs", "internal", "outputs", "pipeline", "processors"},
 	"docs":        {"cmd", "docs", "inputs", "internal", "outputs", "pipeline", "processors"},
-	"integration": {"integration", "pipeline"},
+	"integration": {"integration", "internal/porttest", "pipeline"},
 }
 
 var components = []string{
