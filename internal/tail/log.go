@@ -48,6 +48,9 @@ type Log struct {
 	parked      *parked   // the file at the path, when its descriptor was given up
 	// displaced is where the file at the path was read to before it was truncated while nobody looked. It is set and used within a look.
 	displaced *positions.Position
+	// begun are the positions of the files that the look at hand begins, by key; collects says that there is one.
+	begun    map[string]positions.Position
+	collects bool
 }
 
 // Open begins to follow. It doesn't fail: what can't be opened is told by Read and Next.
@@ -277,6 +280,8 @@ func (l *Log) look(now time.Time) (came bool) {
 		}
 	}
 
+	l.collects = true
+	defer l.note()
 	var next *file
 	if err == nil && (current == nil || current.id != id) {
 		if current != nil {
@@ -398,7 +403,14 @@ func (l *Log) remember(f *file) error {
 	if p, ok := r.book.Get(f.key); ok && f.truncations == 0 && p.Born == f.born && p.Offset <= f.offset {
 		return nil
 	}
-	r.book.Set(f.key, f.position(l.o.Path))
+	if !l.collects {
+		r.book.Set(f.key, f.position(l.o.Path))
+	} else {
+		if l.begun == nil {
+			l.begun = map[string]positions.Position{}
+		}
+		l.begun[f.key] = f.position(l.o.Path)
+	}
 	if l.o.Begun != nil {
 		var born time.Time
 		if g, err := statxMark(f.fd, "", unix.AT_EMPTY_PATH); err == nil {
@@ -407,6 +419,16 @@ func (l *Log) remember(f *file) error {
 		l.o.Begun(born)
 	}
 	return nil
+}
+
+// note sets the positions of the files that a look has begun, all at once. Were the positions saved while the file at the path had one and a file that was
+// rotated away just before had none, a start after a kill would take it that this was read long ago.
+func (l *Log) note() {
+	l.collects = false
+	if len(l.begun) > 0 {
+		l.o.Registry.book.SetAll(l.begun)
+		clear(l.begun)
+	}
 }
 
 // resume puts f where it was read to, and says whether that is known. A position that isn't true any more, because the file was truncated

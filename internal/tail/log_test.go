@@ -640,6 +640,31 @@ func TestNextReturnsWhenItsContextEnds(t *testing.T) {
 	}
 }
 
+// A save may come at any moment. Had it the file at the path and not the one that was rotated away just before, a start after a kill would take it that
+// the latter was read.
+func TestTheFilesOfALookAreNotedAllAtOnce(t *testing.T) {
+	store, err := positions.Open("", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	book := store.Book("a")
+	noted := func() (n int) {
+		book.Each(func(string, positions.Position) bool { n++; return true })
+		return n
+	}
+	var during []int
+	x := newFixture(t)
+	x.append("app.log", "a\n")
+	x.open(Options{Registry: NewRegistry(book), Begun: func(time.Time) { during = append(during, noted()) }}).want("a")
+	x.rename("app.log", "app.log.2")
+	x.append("app.log.1", "b\n") // begun and rotated away between two looks
+	x.append("app.log", "c\n")
+	x.want("b", "c")
+	if n := noted(); n != 3 || !slices.Equal(during, []int{0, 1, 1}) {
+		t.Errorf("%d positions in the end; while a file was begun %v", n, during)
+	}
+}
+
 func TestTwoLogsOfARegistryReadAFileOnce(t *testing.T) {
 	store, err := positions.Open("", slog.New(slog.DiscardHandler))
 	if err != nil {

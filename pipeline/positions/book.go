@@ -52,6 +52,22 @@ func (b *Book) Set(key string, p Position) {
 	p.Updated = time.Now().Unix()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.set(key, p)
+}
+
+// SetAll is Set for several positions of which a save has all or none.
+func (b *Book) SetAll(all map[string]Position) {
+	now := time.Now().Unix()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key, p := range all {
+		p.Updated = now
+		b.set(key, p)
+	}
+}
+
+// set is Set; b.mu is held.
+func (b *Book) set(key string, p Position) {
 	e := b.entries[key]
 	if e == nil {
 		e = new(entry)
