@@ -200,8 +200,13 @@ func (p *pair) conclude(resent int) {
 	var came map[int]int
 	harness.Eventually(p.T, patience, "the last sample arrives", func() (bool, string) {
 		came = p.samples.Numbers(p.instance)
-		// The last one may have been read by a collection that failed or wasn't passed.
-		return came[last] > 0 || came[last-1] > 0, fmt.Sprintf("%d of %d came; answers %v", len(came), last, p.samples.Answers())
+		behind := 0
+		for n := last; n > 0 && came[n] == 0; n-- {
+			behind++
+		}
+		// The last one may have been read by a collection that wasn't passed, and some before it by collections that failed: on a busy machine an answer
+		// within a tenth of a second may be too late.
+		return behind <= 1+p.samples.Failed(p.instance, stopped), fmt.Sprintf("%d of %d came, not the last %d; answers %v", len(came), last, behind, p.samples.Answers())
 	})
 	p.agent.AwaitReady()
 	harness.Eventually(p.T, patience, "all that is queued is sent", func() (bool, string) {
