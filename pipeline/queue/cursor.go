@@ -20,6 +20,7 @@ type cursorFileState struct {
 	synced     uint64    // of the writes
 	at         time.Time // of the last sync, or try
 	behind     bool      // the last write failed
+	entered    bool      // its name lasts: its folder was synced since the start
 	closed     bool
 }
 
@@ -30,10 +31,10 @@ func (c *cursorFileState) pending() (pending bool, since time.Time) {
 	return c.writes != c.synced || c.behind, c.at
 }
 
-// sync makes what was written last, where there is something.
-func (c *cursorFileState) sync(now time.Time) error {
+// sync makes what was written last, where there is something, and with the first of it the file's name, by enter.
+func (c *cursorFileState) sync(now time.Time, enter func() error) error {
 	c.mu.Lock()
-	f, writes := c.file, c.writes
+	f, writes, entered := c.file, c.writes, c.entered
 	if f == nil || writes == c.synced {
 		c.mu.Unlock()
 		return nil
@@ -41,12 +42,20 @@ func (c *cursorFileState) sync(now time.Time) error {
 	c.at = now
 	c.mu.Unlock()
 	err := f.Sync()
+	if err == nil && !entered {
+		err = enter()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
-		c.synced = writes
+		c.synced, c.entered = writes, true
 	}
 	return err
+}
+
+// syncCursor makes the cursor last as it was written.
+func (q *Disk) syncCursor() error {
+	return q.cursor.sync(q.clock(), func() error { return q.fs.SyncDir(q.dir) })
 }
 
 // close writes nothing any more.
@@ -81,7 +90,7 @@ func (q *Disk) saveCursor(last bool) {
 	due := last || q.clock().Sub(since) >= cursorInterval
 	q.writeCursor(pending && due)
 	if due && mode != SyncOff {
-		_ = q.cursor.sync(q.clock()) // tried again; until then a power cut repeats what was delivered since
+		_ = q.syncCursor() // tried again; until then a power cut repeats what was delivered since
 	}
 }
 

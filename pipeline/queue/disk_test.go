@@ -539,6 +539,33 @@ func TestAFullDiskIsToldAndRecoversByItself(t *testing.T) {
 	wantIDs(t, drain(q, 0), 1, uint64(id-1))
 }
 
+// A cursor whose name a power cut may take says nothing: what was delivered would come again.
+func TestTheCursorsNameLastsWithWhatItSays(t *testing.T) {
+	d := newSim()
+	start := func() *Disk {
+		q := newDisk(DiskOptions{Dir: "/q", Limits: diskLimits(), Log: slog.New(slog.DiscardHandler)}, d)
+		if _, err := q.recover(); err != nil {
+			t.Fatal(err)
+		}
+		return q
+	}
+	q := start()
+	q.Append(stored(1, 100))
+	q.Append(stored(2, 100))
+	q.step(true)
+	if d.lasting["/q/"+cursorFile] == nil {
+		t.Error("the name of a new cursor doesn't last")
+	}
+	delete(d.lasting, "/q/"+cursorFile) // as a process before left it
+	q = start()
+	b, _ := q.Take(0)
+	q.Ack(b)
+	q.step(true)
+	if pending, _ := q.cursor.pending(); pending || d.lasting["/q/"+cursorFile] == nil {
+		t.Error("the name of a cursor that was there doesn't last")
+	}
+}
+
 func segmentPath(q *Disk) string { return q.path(q.segments[0]) }
 
 func TestADiskThatIsFullOfOldBlocksGivesThemUp(t *testing.T) {

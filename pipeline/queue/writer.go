@@ -382,7 +382,7 @@ func (q *Disk) removeSegments(last bool) {
 	// keep space from being freed.
 	q.writeCursor(true)
 	if mode != SyncOff {
-		_ = q.cursor.sync(q.clock())
+		_ = q.syncCursor()
 	}
 	for _, s := range segments {
 		crashpoint.Pass("queue", "unlink")
