@@ -197,8 +197,12 @@ output "remote_write" "limited" {
 		}
 		t.Logf("%s: %d samples of %d counters in both", tenant, total, len(stored))
 	}
-	// A counter never goes back, and nothing was stored between the cycles.
+	// A counter never goes back, and nothing was stored between the cycles. The one exception is the kernel's: what a veth device received is
+	// what its other end sent, and when a container ends that is gone first.
 	for series, stored := range reference {
+		if strings.Contains(series, "device:veth") {
+			continue
+		}
 		var first, newest int64 = math.MaxInt64, 0
 		for at := range stored {
 			first, newest = min(first, at), max(newest, at)

@@ -50,7 +50,7 @@ func newPlatter(t *testing.T, agent *harness.Agent) *platter {
 		if agent.Running() {
 			agent.Stop()
 		}
-		p.run("umount", agent.DataDir())
+		harness.Unmount(t, agent.DataDir(), "")
 	})
 	return p
 }
@@ -91,7 +91,7 @@ func (p *platter) cut(look func()) {
 	left := p.copy()
 	look()
 	p.agent.Kill()
-	p.run("umount", p.agent.DataDir())
+	harness.Unmount(p.t, p.agent.DataDir(), p.image)
 	if err := os.WriteFile(p.image, left, 0o600); err != nil {
 		p.t.Fatal(err)
 	}

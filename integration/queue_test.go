@@ -262,9 +262,7 @@ func TestAFullDiskIsToldAndHoldsLogsBackUntilThereIsSpace(t *testing.T) {
 		if agent.Running() {
 			agent.Stop()
 		}
-		if out, err := exec.Command("umount", agent.DataDir()).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
-		}
+		harness.Unmount(t, agent.DataDir(), "")
 	})
 	loki.Gone()
 	agent.Start()

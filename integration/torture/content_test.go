@@ -295,7 +295,7 @@ func TestInodesThatAreUsedAgain(t *testing.T) {
 				if w.agent.Running() {
 					w.agent.Stop()
 				}
-				tool(t, "umount", w.dir)
+				harness.Unmount(t, w.dir, "")
 			})
 			l := w.log("app.log")
 			w.start()

@@ -45,13 +45,7 @@ func mounted(a *harness.Agent, t testing.TB, args ...string) {
 		if a.Running() {
 			a.Stop()
 		}
-		for range 100 { // other tests' processes may have a copy of the namespace for a moment
-			if exec.Command("umount", dir).Run() == nil {
-				return
-			}
-			<-time.After(50 * time.Millisecond)
-		}
-		t.Errorf("%s stays mounted", dir)
+		harness.Unmount(t, dir, "")
 	})
 	if err := errors.Join(os.Chown(dir, int(owner.Uid), int(owner.Gid)), os.Chmod(dir, 0o700)); err != nil {
 		t.Fatal(err)
@@ -314,7 +308,7 @@ func TestAFilesystemThatGoesReadOnly(t *testing.T) {
 				return p.loki.Tally(p.app()).Total > before, fmt.Sprint(p.loki.Answers())
 			})
 			p.agent.Kill()
-			tool(p.T, "umount", p.agent.DataDir())
+			harness.Unmount(p.T, p.agent.DataDir(), image)
 			if out, err := exec.Command("e2fsck", "-fy", image).CombinedOutput(); err != nil && err.(*exec.ExitError).ExitCode() > 2 {
 				p.Fatalf("e2fsck: %v: %s", err, out)
 			}
@@ -419,7 +413,7 @@ func TestPowerCuts(t *testing.T) {
 				p.agent.Signal(syscall.SIGSTOP)
 				snapshot(p.T, image, image+".cut")
 				p.agent.Kill()
-				tool(p.T, "umount", p.agent.DataDir())
+				harness.Unmount(p.T, p.agent.DataDir(), image)
 				if err := os.Rename(image+".cut", image); err != nil {
 					p.Fatal(err)
 				}
