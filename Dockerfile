@@ -26,6 +26,7 @@ ARG CLASSIC_PLATFORM=linux/amd64
 FROM --platform=${BUILDPLATFORM:-$CLASSIC_PLATFORM} ${GO_IMAGE} AS build
 WORKDIR /src
 COPY go.mod go.sum ./
+COPY internal/conntrack/go.mod internal/conntrack/
 RUN go mod download
 COPY . .
 

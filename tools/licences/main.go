@@ -101,7 +101,8 @@ func list(ctx context.Context, dir, platform string, patterns []string) ([]linke
 	if !ok {
 		return nil, fmt.Errorf("%q is not a platform: write linux/amd64", platform)
 	}
-	const format = `{{with .Module}}{{if not .Main}}{{$.ImportPath}}	{{$.Dir}}	{{.Path}}@{{.Version}}	{{.Dir}}{{end}}{{end}}`
+	// A module that a folder of this repository takes the place of is under its licence.
+	const format = `{{with .Module}}{{if not (or .Main (and .Replace (not .Replace.Version)))}}{{$.ImportPath}}	{{$.Dir}}	{{.Path}}@{{.Version}}	{{.Dir}}{{end}}{{end}}`
 	cmd := exec.CommandContext(ctx, "go", append([]string{"list", "-deps", "-f", format}, patterns...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "CGO_ENABLED=0")
