@@ -179,13 +179,8 @@ func valid(text []byte) bool {
 // histograms shows the reply to LATENCY HISTOGRAM: for each command its name and [calls, n, histogram_usec, [bound, count, bound, count, ...]],
 // in which the counts are cumulative.
 func (c *commands) histograms(v value, b *metrics.Batch) {
-	for at, end := v.children(); at.i < end; {
-		name := at
-		if at = at.next(); at.i >= end {
-			return
-		}
-		c.histogramOf(name.text(), at, b)
-		at = at.next()
+	for name, details := range v.pairs {
+		c.histogramOf(name.text(), details, b)
 	}
 }
 
@@ -201,13 +196,10 @@ func (c *commands) histogramOf(name []byte, details value, b *metrics.Batch) {
 	}
 	row := c.rows.Row(name, b.Cycle, c.make)
 	n := 0
-	for at, end := counts.children(); at.i < end; at = at.next() {
-		usec, ok := at.integer()
-		if at = at.next(); !ok || at.i >= end {
-			break
-		}
-		count, ok := at.integer()
-		if !ok {
+	for bound, below := range counts.pairs {
+		usec, ok := bound.integer()
+		count, also := below.integer()
+		if !ok || !also {
 			break
 		}
 		for n < len(row.buckets) && row.buckets[n].usec < usec {

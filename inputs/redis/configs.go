@@ -59,12 +59,8 @@ func isPassword(setting []byte) bool {
 
 // collect shows names and values in turn.
 func (c *configs) collect(v value, b *metrics.Batch) {
-	for at, end := v.children(); at.i < end; at = at.next() {
-		setting := at.text()
-		if at = at.next(); at.i >= end {
-			return
-		}
-		text := at.text()
+	for name, is := range v.pairs {
+		setting, text := name.text(), is.text()
 		if c.in.cfg.IncludeConfigMetrics && !isPassword(setting) {
 			c.settingText.set(b, 1, setting, text)
 			if n, ok := parseFloat(text); ok {

@@ -6,29 +6,85 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/hermod-agent/hermod/internal/target"
 )
 
-// conn is a connection that the server has let in. It is kept from one collection to the next.
+// conn is a connection that the server has let in. It is kept from one collection to the next. The library's client on it makes none by itself.
 type conn struct {
-	net  net.Conn
-	tape *tape
+	guard  *guard
+	client *goredis.Client
 	// used says that the server has answered on it before this collection: it may have closed the connection since, which is no fault.
 	used bool
+}
+
+// call is the words of a command, as the library takes them.
+type call []any
+
+func words(of ...string) call {
+	c := make(call, len(of))
+	for i, w := range of {
+		c[i] = w
+	}
+	return c
+}
+
+// newConn speaks RESP over nc, which is the connection's own from then on. Nothing is sent yet.
+func newConn(nc net.Conn) *conn {
+	mute()
+	g := &guard{Conn: nc}
+	client := goredis.NewClient(&goredis.Options{
+		// Where the library gives the connection up, its next attempt ends at one that is closed.
+		Dialer: func(context.Context, string, string) (net.Conn, error) { return g, nil },
+		// It gives a connection up that is asked to move to its own address, which is for us to tell.
+		Addr:     "a connection that is there",
+		Protocol: 2, DisableIdentity: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		PoolSize: 1, PipelinePoolSize: -1, ConnMaxIdleTime: -1,
+		MaxRetries: -1, DialerRetries: 1,
+		ContextTimeoutEnabled: true, ReadTimeout: -1, WriteTimeout: -1,
+		// A collection's commands have 500 bytes. What is long of a reply goes past the buffer.
+		ReadBufferSize: 16 << 10, WriteBufferSize: 4 << 10,
+	})
+	client.AddHook(silence{})
+	return &conn{guard: g, client: client}
+}
+
+// mute keeps the library from writing to stderr by itself. What it has to say comes back as errors.
+var mute = sync.OnceFunc(func() { goredis.SetLogger(&logging.VoidLogger{}) })
+
+// silence keeps the library from asking anything by itself: its HELLO, with which it begins each connection, is refused before it is sent, as
+// servers before Redis 6 refuse it. There are users who may not run it, and what it answers to a wrong password is other words than
+// AUTH's. Our own commands go out as pipelines.
+type silence struct{}
+
+type unasked struct{}
+
+func (unasked) Error() string { return "ERR nobody asked for it" }
+func (unasked) RedisError()   {}
+
+func (silence) DialHook(next goredis.DialHook) goredis.DialHook { return next }
+func (silence) ProcessHook(goredis.ProcessHook) goredis.ProcessHook {
+	return func(context.Context, goredis.Cmder) error { return unasked{} }
+}
+func (silence) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.ProcessPipelineHook {
+	return next
 }
 
 // patience bounds an exchange whose context has no deadline.
 const patience = 10 * time.Second
 
-// exchange sends commands that are written already and reads that many replies into the tape.
-func (c *conn) exchange(ctx context.Context, request []byte, replies int) error {
+// exchange sends commands in one piece and gives the replies to them.
+func (c *conn) exchange(ctx context.Context, request []call) ([]value, error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
 	// A bit of the time is kept, so that who waits for us hears of a server that hangs and not of us.
 	until := time.Now().Add(patience)
@@ -36,30 +92,60 @@ func (c *conn) exchange(ctx context.Context, request []byte, replies int) error 
 		left := time.Until(deadline)
 		until = time.Now().Add(left - min(left/10, 500*time.Millisecond))
 	}
-	if err := c.net.SetDeadline(until); err != nil {
-		return err
-	}
-	stop := context.AfterFunc(ctx, func() { _ = c.net.SetDeadline(time.Unix(1, 0)) })
+	limited, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = c.guard.Close() })
 	defer stop()
-	_, writeErr := c.net.Write(request)
-	// A server that refuses us says so and closes: what it said is read even where nothing can be sent any more.
-	if err := c.tape.read(c.net, replies); err != nil {
-		if len(c.tape.roots) > 0 && c.tape.whole > 0 && c.tape.reply(0).isError() {
-			return &serverError{text: string(c.tape.reply(0).text())}
-		}
-		if writeErr != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			return writeErr
-		}
-		return err
+	c.guard.begin()
+	pipe := c.client.Pipeline()
+	for _, words := range request {
+		pipe.Do(limited, words...)
 	}
-	return writeErr
+	sent, _ := pipe.Exec(limited) // its error is that of the first command which has one
+	replies := make([]value, len(sent))
+	for i, s := range sent {
+		var err error
+		if replies[i], err = replyTo(s.(*goredis.Cmd)); err == nil {
+			continue
+		}
+		if i > 0 && replies[0].isError() {
+			return nil, &serverError{text: string(replies[0].text())}
+		}
+		if unsent := c.guard.sendError(); unsent != nil {
+			err = unsent
+		}
+		if errors.Is(err, net.ErrClosed) && ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, err
+	}
+	return replies, c.guard.unsent
 }
 
-func (c *conn) close() { _ = c.net.Close() }
+// replyTo is what the server said to a command, be it an error. err is why it said nothing.
+func replyTo(c *goredis.Cmd) (v value, err error) {
+	is, err := c.Result()
+	var said goredis.Error
+	switch {
+	case err == nil:
+		return value{is}, nil
+	case errors.Is(err, goredis.Nil):
+		return value{}, nil
+	case errors.As(err, &said):
+		return value{said}, nil
+	}
+	return value{}, err
+}
+
+func (c *conn) close() {
+	_ = c.client.Close()
+	_ = c.guard.Close()
+}
 
 // gone says whether the other side has closed the connection.
 func gone(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		errors.Is(err, net.ErrClosed) // by the library: more came than was asked for
 }
 
 // serverError is an error that the server answered with.
@@ -75,36 +161,32 @@ func (e *serverError) Error() string {
 	return "the server answers " + e.command + " with " + quote([]byte(e.text))
 }
 
-// dial connects, speaks TLS where that is configured, and shows the password. words are sent after that, in the same exchange; their replies
-// begin at the returned place in the tape.
-func (in *input) dial(ctx context.Context, to *target.Target, commands ...[]string) (c *conn, first int, err error) {
-	c, first, err = in.tryDial(ctx, to, commands)
+// dial connects, speaks TLS where that is configured, and shows the password. commands are sent after that, in the same exchange; the replies are
+// theirs.
+func (in *input) dial(ctx context.Context, to *target.Target, commands ...call) (*conn, []value, error) {
+	c, replies, err := in.tryDial(ctx, to, commands)
 	if err == nil || !gone(err) {
-		return c, first, err
+		return c, replies, err
 	}
 	// A server that doesn't want us (protected mode, too many clients) says why before it closes, but what we sent meanwhile can make the
 	// system throw that away. Once more, and only listening.
-	nc, dialErr := to.DialContext(ctx)
+	nc, dialErr := in.open(ctx, to)
 	if dialErr != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
-	if in.cfg.TLS != nil {
-		if nc, dialErr = in.secure(ctx, nc, to); dialErr != nil {
-			return nil, 0, err
-		}
-	}
-	listening := &conn{net: nc, tape: &in.tape}
+	listening := newConn(nc)
 	defer listening.close()
+	listening.guard.mute = true
 	quick, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	heard := listening.exchange(quick, nil, 1)
-	if heard == nil && in.tape.reply(0).isError() {
-		return nil, 0, &serverError{text: string(in.tape.reply(0).text())}
+	heard, silent := listening.exchange(quick, []call{words("PING")})
+	if silent == nil && heard[0].isError() {
+		return nil, nil, &serverError{text: string(heard[0].text())}
 	}
-	if isAlert(heard) {
-		return nil, 0, heard
+	if isAlert(silent) {
+		return nil, nil, silent
 	}
-	return nil, 0, err
+	return nil, nil, err
 }
 
 // isAlert says whether the other side ended TLS with a reason. In TLS 1.3 our handshake is over before the server has seen our certificate.
@@ -113,59 +195,57 @@ func isAlert(err error) bool {
 	return errors.As(err, &op) && op.Op == "remote error"
 }
 
-func (in *input) tryDial(ctx context.Context, to *target.Target, commands [][]string) (c *conn, first int, err error) {
+func (in *input) tryDial(ctx context.Context, to *target.Target, commands []call) (*conn, []value, error) {
 	password, err := in.cfg.Password.Reveal()
 	if err != nil {
-		return nil, 0, &secretError{err}
+		return nil, nil, &secretError{err}
 	}
-	nc, err := to.DialContext(ctx)
+	nc, err := in.open(ctx, to)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
-	if in.cfg.TLS != nil {
-		if nc, err = in.secure(ctx, nc, to); err != nil {
-			return nil, 0, err
-		}
-	}
-	c = &conn{net: nc, tape: &in.tape}
-	var request []byte
+	c := newConn(nc)
+	var request []call
 	if password != "" {
 		if in.cfg.User != "" {
-			request = appendCommand(request, "AUTH", in.cfg.User, password)
+			request = append(request, words("AUTH", in.cfg.User, password))
 		} else {
-			request = appendCommand(request, "AUTH", password)
+			request = append(request, words("AUTH", password))
 		}
-		first++
 	}
 	if in.cfg.SetClientName {
-		request = appendCommand(request, "CLIENT", "SETNAME", "hermod")
-		first++ // whether the server knows names, or lets us take one, doesn't matter
+		request = append(request, words("CLIENT", "SETNAME", "hermod")) // whether the server knows names, or lets us take one, doesn't matter
 	}
 	if in.cfg.IsCluster {
-		request = appendCommand(request, "READONLY") // a replica then answers for the keys that it has
-		first++
+		request = append(request, words("READONLY")) // a replica then answers for the keys that it has
 	}
-	for _, words := range commands {
-		request = appendCommand(request, words...)
-	}
-	err = c.exchange(ctx, request, first+len(commands))
-	clear(request) // it holds the password
+	first := len(request)
+	replies, err := c.exchange(ctx, append(request, commands...))
 	in.noPassword = false
 	var said *serverError
 	if password != "" && errors.As(err, &said) && !strings.HasPrefix(said.text, "DENIED") && !strings.Contains(said.text, "max number of clients") {
 		err = &authError{code: authCode(said.text)}
 	}
-	if err == nil && password != "" && in.tape.reply(0).isError() {
-		text := string(in.tape.reply(0).text())
+	if err == nil && password != "" && replies[0].isError() {
+		text := string(replies[0].text())
 		if in.noPassword = withoutPassword(text); !in.noPassword {
 			err = &authError{code: authCode(text)}
 		}
 	}
 	if err != nil {
 		c.close()
-		return nil, 0, err
+		return nil, nil, err
 	}
-	return c, first, nil
+	return c, replies[first:], nil
+}
+
+// open connects, and speaks TLS where that is configured.
+func (in *input) open(ctx context.Context, to *target.Target) (net.Conn, error) {
+	nc, err := to.DialContext(ctx)
+	if err != nil || in.cfg.TLS == nil {
+		return nc, err
+	}
+	return in.secure(ctx, nc, to)
 }
 
 // secure speaks TLS over a connection.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/hermod-agent/hermod/pipeline/component"
@@ -231,4 +232,13 @@ func word(name string) string {
 		return name
 	}
 	return quote([]byte(name))
+}
+
+// quote makes text that came from elsewhere fit for a message: one line, bounded.
+func quote(text []byte) string {
+	const most = 100
+	if len(text) > most {
+		return strconv.Quote(string(text[:most])) + "..."
+	}
+	return strconv.Quote(string(text))
 }

@@ -172,25 +172,22 @@ func (k *keys) scan(ctx context.Context, p dbKey, what string, each func(name []
 	key := what + " " + p.key
 	batch := strconv.Itoa(k.in.cfg.CheckKeysBatchSize)
 	for cursor := "0"; ; {
-		request := k.selecting(nil, p.db)
-		request = appendCommand(request, "SCAN", cursor, "MATCH", p.key, "COUNT", batch)
-		if err := k.in.conn.exchange(ctx, request, 2); err != nil {
+		replies, err := k.in.conn.exchange(ctx, []call{selecting(p.db), words("SCAN", cursor, "MATCH", p.key, "COUNT", batch)})
+		if err != nil {
 			return false, err
 		}
-		for i := range 2 {
-			if v := k.in.tape.reply(i); v.isError() {
+		for i, v := range replies {
+			if v.isError() {
 				k.in.keyFault(key, [...]string{"SELECT", "SCAN"}[i], string(v.text()))
 				return false, nil
 			}
 		}
-		v := k.in.tape.reply(1)
-		if v.len() != 2 {
+		if replies[1].len() != 2 {
 			return false, &protocolError{"the answer to SCAN has no cursor and keys"}
 		}
-		next, _ := v.children()
-		names := next.next()
-		for name, end := names.children(); name.i < end; name = name.next() {
-			if !each(name.text()) {
+		next, names := replies[1].at(0), replies[1].at(1)
+		for i := range names.len() {
+			if !each(names.at(i).text()) {
 				k.in.fault(key, component.WithRemedy(fmt.Errorf("the pattern finds more than %d keys; the others are left out", maxKeys), "write a narrower pattern, or use count_keys"))
 				return false, nil
 			}
@@ -202,9 +199,7 @@ func (k *keys) scan(ctx context.Context, p dbKey, what string, each func(name []
 }
 
 // selecting begins a request at a database. Nodes of a cluster have one only, but know the command.
-func (k *keys) selecting(request []byte, db int) []byte {
-	return appendCommand(request, "SELECT", strconv.Itoa(db))
-}
+func selecting(db int) call { return words("SELECT", strconv.Itoa(db)) }
 
 // keyFault tells that the server refused a command about keys.
 func (in *input) keyFault(key, command, text string) {
@@ -256,24 +251,23 @@ func (k *keys) check(ctx context.Context, c *conn, db int, names []string, b *me
 }
 
 func (k *keys) checkBatch(ctx context.Context, c *conn, db int, label []byte, names []string, b *metrics.Batch, moved map[string][]string) error {
-	tape := &k.in.tape
 	// The types and the memory,
-	request := k.selecting(nil, db)
+	request := []call{selecting(db)}
 	for _, name := range names {
-		request = appendCommand(request, "TYPE", name)
-		request = appendCommand(request, "MEMORY", "USAGE", name)
+		request = append(request, words("TYPE", name), words("MEMORY", "USAGE", name))
 	}
-	if err := c.exchange(ctx, request, 1+2*len(names)); err != nil {
+	replies, err := c.exchange(ctx, request)
+	if err != nil {
 		return err
 	}
-	if v := tape.reply(0); v.isError() {
+	if v := replies[0]; v.isError() {
 		k.in.keyFault(string(label), "SELECT", string(v.text()))
 		return nil
 	}
 	type typed struct{ name, kind string }
 	var there []typed
 	for i, name := range names {
-		kind, usage := tape.reply(1+2*i), tape.reply(2+2*i)
+		kind, usage := replies[1+2*i], replies[2+2*i]
 		if kind.isError() {
 			if address, ok := movedTo(kind.text()); ok {
 				moved[address] = append(moved[address], name)
@@ -299,16 +293,16 @@ func (k *keys) checkBatch(ctx context.Context, c *conn, db int, label []byte, na
 	// then the sizes by type,
 	request = request[:0]
 	for _, key := range there {
-		request = appendCommand(request, sizeCommand(key.kind), key.name)
+		request = append(request, words(sizeCommand(key.kind), key.name))
 	}
-	if err := c.exchange(ctx, request, len(there)); err != nil {
+	if replies, err = c.exchange(ctx, request); err != nil {
 		return err
 	}
 	var strs []typed
 	var sizes []int64
 	request = request[:0]
 	for i, key := range there {
-		v := tape.reply(i)
+		v := replies[i]
 		n, ok := v.integer()
 		switch {
 		case v.isError():
@@ -316,7 +310,7 @@ func (k *keys) checkBatch(ctx context.Context, c *conn, db int, label []byte, na
 		case !ok:
 		case key.kind == "string" && n > 0 && n <= maxValue:
 			strs, sizes = append(strs, key), append(sizes, n)
-			request = appendCommand(request, "GET", key.name)
+			request = append(request, words("GET", key.name))
 		default:
 			k.size.set(b, float64(n), label, []byte(key.name))
 		}
@@ -325,19 +319,19 @@ func (k *keys) checkBatch(ctx context.Context, c *conn, db int, label []byte, na
 		return nil
 	}
 	// then the strings themselves, of which some are HyperLogLogs and have another size.
-	if err := c.exchange(ctx, request, len(strs)); err != nil {
+	if replies, err = c.exchange(ctx, request); err != nil {
 		return err
 	}
 	var logs []string
 	request = request[:0]
 	for i, key := range strs {
-		v := tape.reply(i)
+		v := replies[i]
 		if v.isError() {
 			k.in.keyFault("check_keys", "GET", string(v.text()))
 		}
 		if v.isString() && bytes.HasPrefix(v.text(), []byte("HYLL")) {
 			logs = append(logs, key.name)
-			request = appendCommand(request, "PFCOUNT", key.name)
+			request = append(request, words("PFCOUNT", key.name))
 			continue
 		}
 		k.size.set(b, float64(sizes[i]), label, []byte(key.name))
@@ -353,11 +347,11 @@ func (k *keys) checkBatch(ctx context.Context, c *conn, db int, label []byte, na
 	if len(logs) == 0 {
 		return nil
 	}
-	if err := c.exchange(ctx, request, len(logs)); err != nil {
+	if replies, err = c.exchange(ctx, request); err != nil {
 		return err
 	}
 	for i, name := range logs {
-		if n, ok := tape.reply(i).integer(); ok {
+		if n, ok := replies[i].integer(); ok {
 			k.size.set(b, float64(n), label, []byte(name))
 		}
 	}
@@ -410,7 +404,7 @@ func (k *keys) node(ctx context.Context, address string) (*clusterNode, error) {
 		k.nodes[address] = n
 	}
 	if n.conn == nil {
-		c, _, err := k.in.dial(ctx, n.to, []string{"PING"})
+		c, _, err := k.in.dial(ctx, n.to, words("PING"))
 		if err != nil {
 			return nil, err
 		}

@@ -29,17 +29,14 @@ func newLogs(in *input) *logs {
 
 // latest shows [[event, time, milliseconds, most milliseconds], ...].
 func (l *logs) latest(v value, b *metrics.Batch) {
-	for event, end := v.children(); event.i < end; event = event.next() {
-		if event.len() < 3 {
-			continue
-		}
-		name, _ := event.children()
-		at := name.next()
-		last, ok := at.integer()
-		length, also := at.next().integer()
+	for i := range v.len() {
+		event := v.at(i)
+		name := event.at(0).text()
+		last, ok := event.at(1).integer()
+		length, also := event.at(2).integer()
 		if ok && also {
-			l.spikeLast.set(b, float64(last), name.text())
-			l.spikeDuration.set(b, float64(length)/1e3, name.text())
+			l.spikeLast.set(b, float64(last), name)
+			l.spikeDuration.set(b, float64(length)/1e3, name)
 		}
 	}
 }
@@ -49,12 +46,9 @@ func (l *logs) slowLength(v value, b *metrics.Batch) { setInteger(b, l.slow, v) 
 // slowLast shows the newest slow command: [[id, time, microseconds, ...]], or nothing.
 func (l *logs) slowLast(v value, b *metrics.Batch) {
 	var id, usec int64
-	if v.len() > 0 {
-		if entry, _ := v.children(); entry.len() >= 3 {
-			at, _ := entry.children()
-			id, _ = at.integer()
-			usec, _ = at.next().next().integer()
-		}
+	if entry := v.at(0); entry.len() >= 3 {
+		id, _ = entry.at(0).integer()
+		usec, _ = entry.at(2).integer()
 	}
 	b.Set(l.slowID, float64(id))
 	b.Set(l.slowDuration, float64(usec)/1e6)

@@ -13,7 +13,7 @@ import (
 type step struct {
 	name  string // as people call it: "LATENCY HISTOGRAM"
 	acl   string // what an ACL user needs for it: "+latency|histogram"
-	words []string
+	words call
 	show  func(v value, b *metrics.Batch)
 	// failed is called in place of show when the server refused.
 	failed func(b *metrics.Batch)
@@ -31,8 +31,8 @@ const retryDenied = 4
 func (in *input) prepare(f *facts) {
 	cfg := in.cfg
 	in.steps = in.steps[:0]
-	add := func(name, acl string, show func(value, *metrics.Batch), words ...string) {
-		in.steps = append(in.steps, &step{name: name, acl: acl, words: words, show: show})
+	add := func(name, acl string, show func(value, *metrics.Batch), of ...string) {
+		in.steps = append(in.steps, &step{name: name, acl: acl, words: words(of...), show: show})
 	}
 	info := []string{"INFO", "ALL"}
 	if in.plainInfo {
@@ -40,8 +40,8 @@ func (in *input) prepare(f *facts) {
 	}
 	add("INFO", "+info", nil, info...)
 	if cfg.ConfigCommand != "-" && !f.sentinel {
-		words := append([]string{cfg.ConfigCommand, "GET"}, settings(cfg, f)...)
-		add(cfg.ConfigCommand+" GET", "+"+strings.ToLower(cfg.ConfigCommand)+"|get", in.config.collect, words...)
+		get := append([]string{cfg.ConfigCommand, "GET"}, settings(cfg, f)...)
+		add(cfg.ConfigCommand+" GET", "+"+strings.ToLower(cfg.ConfigCommand)+"|get", in.config.collect, get...)
 	}
 	if f.cluster {
 		add("CLUSTER INFO", "+cluster|info", func(v value, b *metrics.Batch) { in.info.pairs(v.text(), b) }, "CLUSTER", "INFO")
@@ -86,12 +86,12 @@ func (in *input) prepare(f *facts) {
 	in.write()
 }
 
-// write writes the commands that are sent, once for all collections to come.
+// write lists the commands that are sent, once for all collections to come.
 func (in *input) write() {
 	in.request, in.sent = in.request[:0], in.sent[:0]
 	for _, s := range in.steps {
 		if !s.off && !s.denied {
-			in.request = appendCommand(in.request, s.words...)
+			in.request = append(in.request, s.words)
 			in.sent = append(in.sent, s)
 		}
 	}
@@ -104,11 +104,11 @@ func settings(cfg *Config, f *facts) []string {
 	if n, ok := parseInt([]byte(major)); !ok || n < 7 || cfg.IncludeConfigMetrics {
 		return []string{"*"}
 	}
-	words := []string{"databases", "io-threads", "maxclients", "maxmemory", "repl-backlog-size", "client-output-buffer-limit"}
+	patterns := []string{"databases", "io-threads", "maxclients", "maxmemory", "repl-backlog-size", "client-output-buffer-limit"}
 	if f.valkeyVersion != nil {
-		words = append(words, "commandlog-*")
+		patterns = append(patterns, "commandlog-*")
 	}
-	return words
+	return patterns
 }
 
 // refuse takes a step's error from the server.

@@ -1,8 +1,8 @@
 // Package redis collects the numbers of a Redis or Valkey server, of a Sentinel or of a cluster's node, under the names of redis_exporter
 // 1.88.
 //
-// All that is asked of the server in each collection is written once, when it is connected to, and goes out in one piece on a connection
-// that is kept; what comes back is read where it lies. The protocol's own library isn't used: docs/design/redis.md says why.
+// All that is asked of the server in each collection goes out in one piece on a connection that is kept, through go-redis: docs/design/redis.md
+// says what is left to it and what isn't.
 //
 // Names, labels, types, help texts and values are compared with a running redis_exporter. On purpose it is different where that one's
 // answer is wrong or none:
@@ -88,13 +88,12 @@ type input struct {
 	families []*family
 
 	conn *conn
-	tape tape
 	// For the server that conn leads to.
 	plainInfo   bool // INFO ALL isn't known there
 	noPassword  bool // our password wasn't needed
 	replica     bool
 	steps       []*step
-	request     []byte // the commands of sent
+	request     []call // those of sent
 	sent        []*step
 	planChanged bool
 	deniedAt    uint64
@@ -222,16 +221,17 @@ func (in *input) ask(ctx context.Context, b *metrics.Batch) error {
 	in.retry(b.Cycle)
 	if in.cfg.PingOnConnect {
 		begin := time.Now()
-		if err := in.conn.exchange(ctx, appendCommand(nil, "PING"), 1); err != nil {
+		if _, err := in.conn.exchange(ctx, []call{words("PING")}); err != nil {
 			return err
 		}
 		in.self.ping = time.Since(begin)
 	}
-	if err := in.conn.exchange(ctx, in.request, len(in.sent)); err != nil {
+	replies, err := in.conn.exchange(ctx, in.request)
+	if err != nil {
 		return err
 	}
 	in.conn.used = true
-	answer := in.tape.reply(0)
+	answer := replies[0]
 	if answer.isError() {
 		return &serverError{command: "INFO", text: string(answer.text())}
 	}
@@ -242,7 +242,7 @@ func (in *input) ask(ctx context.Context, b *metrics.Batch) error {
 	in.replica = string(f.role) == "slave"
 	in.config.begin()
 	for i, s := range in.sent[1:] {
-		switch v := in.tape.reply(i + 1); {
+		switch v := replies[i+1]; {
 		case v.isError():
 			in.refuse(s, string(v.text()))
 			if failed := s.failed; failed != nil {
@@ -262,7 +262,6 @@ func (in *input) ask(ctx context.Context, b *metrics.Batch) error {
 		}
 		in.info.empty(databases, b)
 	}
-	// What follows needs the answers to questions of its own, so the tape with INFO is gone.
 	if err := in.sentinel.ask(ctx, b); err != nil {
 		return err
 	}
@@ -279,13 +278,13 @@ func (in *input) ask(ctx context.Context, b *metrics.Batch) error {
 // connect makes a connection, and the plan for the server at its end.
 func (in *input) connect(ctx context.Context) error {
 	begin := time.Now()
-	c, first, err := in.dial(ctx, in.server, []string{"INFO", "ALL"}, []string{"INFO"})
+	c, replies, err := in.dial(ctx, in.server, words("INFO", "ALL"), words("INFO"))
 	if err != nil {
 		return err
 	}
-	answer := in.tape.reply(first)
+	answer := replies[0]
 	if in.plainInfo = answer.isError() || len(answer.text()) == 0; in.plainInfo {
-		answer = in.tape.reply(first + 1)
+		answer = replies[1]
 	}
 	if answer.isError() {
 		err := &serverError{command: "INFO", text: string(answer.text())}

@@ -51,7 +51,7 @@ func (s *script) collect(v value, b *metrics.Batch) {
 	path := []byte(s.path)
 	if v.len() == 0 {
 		b2 := float64(scriptNothing)
-		if !v.isArray() && v.node().kind != kindNull {
+		if !v.isArray() && v.is != nil {
 			s.wrong()
 			b2 = scriptFailed
 		}
@@ -59,19 +59,15 @@ func (s *script) collect(v value, b *metrics.Batch) {
 		return
 	}
 	before := len(b.Samples)
-	for at, end := v.children(); at.i < end; at = at.next() {
-		name := at.text()
-		if at = at.next(); at.i >= end {
-			break
-		}
-		n, ok := parseFloat(at.text())
+	for name, is := range v.pairs {
+		n, ok := parseFloat(is.text())
 		if !ok {
 			s.wrong()
 			b.Samples = b.Samples[:before]
 			s.result.set(b, scriptFailed, path)
 			return
 		}
-		s.values.set(b, n, name, path)
+		s.values.set(b, n, name.text(), path)
 	}
 	s.result.set(b, scriptWorked, path)
 }

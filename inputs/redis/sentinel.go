@@ -56,7 +56,8 @@ func newSentinel(in *input) *sentinel {
 
 // masters shows an array of masters, each an array of names and values in turn.
 func (s *sentinel) masters(v value, b *metrics.Batch) {
-	for m, end := v.children(); m.i < end; m = m.next() {
+	for i := range v.len() {
+		m := v.at(i)
 		name, hasName := m.field("name")
 		ip, hasIP := m.field("ip")
 		port, hasPort := m.field("port")
@@ -85,30 +86,30 @@ func (s *sentinel) ask(ctx context.Context, b *metrics.Batch) error {
 	if len(found) == 0 {
 		return nil
 	}
-	var request []byte
+	var request []call
 	for _, w := range found {
-		request = appendCommand(request, "SENTINEL", "CKQUORUM", w.name)
-		request = appendCommand(request, "SENTINEL", "SENTINELS", w.name)
-		request = appendCommand(request, "SENTINEL", "SLAVES", w.name)
+		request = append(request, words("SENTINEL", "CKQUORUM", w.name), words("SENTINEL", "SENTINELS", w.name), words("SENTINEL", "SLAVES", w.name))
 	}
-	if err := s.in.conn.exchange(ctx, request, 3*len(found)); err != nil {
+	replies, err := s.in.conn.exchange(ctx, request)
+	if err != nil {
 		return err
 	}
 	for i, w := range found {
 		name, address := []byte(w.name), []byte(w.address)
-		quorum := s.in.tape.reply(3 * i)
+		quorum, others, replicas := replies[3*i], replies[3*i+1], replies[3*i+2]
 		well := 1.0
 		if quorum.isError() {
 			well = 0
 		}
 		s.quorum.set(b, well, name, quorum.text())
 		sentinels, slaves := 1, 0 // this one is well
-		for p, end := s.in.tape.reply(3*i + 1).children(); p.i < end; p = p.next() {
+		for j := range others.len() {
+			p := others.at(j)
 			if s.in.cfg.IncludeSentinelPeerInfo {
 				values := [7][]byte{name, address}
-				for j, field := range [...]string{"name", "ip", "port", "runid", "flags"} {
+				for k, field := range [...]string{"name", "ip", "port", "runid", "flags"} {
 					if at, ok := p.field(field); ok {
-						values[2+j] = at.text()
+						values[2+k] = at.text()
 					}
 				}
 				s.peer.set(b, 1, values[:]...)
@@ -117,8 +118,8 @@ func (s *sentinel) ask(ctx context.Context, b *metrics.Batch) error {
 				sentinels++
 			}
 		}
-		for p, end := s.in.tape.reply(3*i + 2).children(); p.i < end; p = p.next() {
-			if isUp(p) {
+		for j := range replicas.len() {
+			if isUp(replicas.at(j)) {
 				slaves++
 			}
 		}
@@ -136,17 +137,14 @@ func isUp(p value) bool {
 
 // config shows the settings that all masters of a Sentinel share, names and values in turn.
 func (s *sentinel) config(v value, b *metrics.Batch) {
-	for at, end := v.children(); at.i < end; at = at.next() {
-		name := at.text()
-		if at = at.next(); at.i >= end {
-			return
-		}
-		if isPassword(name) || strings.HasSuffix(string(name), "-pass") {
+	for name, is := range v.pairs {
+		setting, text := name.text(), is.text()
+		if isPassword(setting) || strings.HasSuffix(string(setting), "-pass") {
 			continue
 		}
-		s.settingText.set(b, 1, name, at.text())
-		if n, ok := parseFloat(at.text()); ok {
-			s.setting.set(b, n, name)
+		s.settingText.set(b, 1, setting, text)
+		if n, ok := parseFloat(text); ok {
+			s.setting.set(b, n, setting)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -127,21 +128,38 @@ func (s *fakeServer) serve(c net.Conn) {
 		}
 		pending = append(pending, buf[:n]...)
 		for {
-			var tp tape
-			r := bytes.NewReader(pending)
-			if tp.read(r, 1) != nil {
+			command, rest, ok := cutCommand(pending)
+			if !ok {
 				break
 			}
-			pending = pending[tp.at:]
-			var words []string
-			for w, end := tp.reply(0).children(); w.i < end; w = w.next() {
-				words = append(words, string(w.text()))
-			}
-			if !s.answer(c, strings.Join(words, " ")) {
+			pending = rest
+			if !s.answer(c, command) {
 				return
 			}
 		}
 	}
+}
+
+// cutCommand takes a command off what a client sent: an array of strings.
+func cutCommand(sent []byte) (command string, rest []byte, ok bool) {
+	header, rest, ok := bytes.Cut(sent, []byte("\r\n"))
+	if !ok {
+		return "", sent, false
+	}
+	var parts []string
+	count, _ := strconv.Atoi(strings.TrimPrefix(string(header), "*"))
+	for range count {
+		if header, rest, ok = bytes.Cut(rest, []byte("\r\n")); !ok {
+			return "", sent, false
+		}
+		length, _ := strconv.Atoi(strings.TrimPrefix(string(header), "$"))
+		if len(rest) < length+2 {
+			return "", sent, false
+		}
+		parts = append(parts, string(rest[:length]))
+		rest = rest[length+2:]
+	}
+	return strings.Join(parts, " "), rest, true
 }
 
 func (s *fakeServer) answer(c net.Conn, command string) bool {
@@ -166,7 +184,14 @@ func (s *fakeServer) answer(c net.Conn, command string) bool {
 func bulk(text string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(text), text) }
 
 // array is one of strings.
-func array(words ...string) string { return string(appendCommand(nil, words...)) }
+func array(of ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(of))
+	for _, text := range of {
+		b.WriteString(bulk(text))
+	}
+	return b.String()
+}
 
 // said collects what a component logs.
 type said struct {

@@ -79,16 +79,16 @@ func (s *streams) collect(ctx context.Context, b *metrics.Batch) error {
 }
 
 func (s *streams) batch(ctx context.Context, db int, names []string, b *metrics.Batch) error {
-	tape, label := &s.in.tape, dbLabel(db)
-	request := s.in.keys.selecting(nil, db)
+	label := dbLabel(db)
+	request := []call{selecting(db)}
 	for _, name := range names {
-		request = appendCommand(request, "XINFO", "STREAM", name)
-		request = appendCommand(request, "XINFO", "GROUPS", name)
+		request = append(request, words("XINFO", "STREAM", name), words("XINFO", "GROUPS", name))
 	}
-	if err := s.in.conn.exchange(ctx, request, 1+2*len(names)); err != nil {
+	replies, err := s.in.conn.exchange(ctx, request)
+	if err != nil {
 		return err
 	}
-	if v := tape.reply(0); v.isError() {
+	if v := replies[0]; v.isError() {
 		s.in.keyFault(string(label), "SELECT", string(v.text()))
 		return nil
 	}
@@ -96,7 +96,7 @@ func (s *streams) batch(ctx context.Context, db int, names []string, b *metrics.
 	var groups []streamGroup
 	request = request[:0]
 	for i, name := range names {
-		about, of := tape.reply(1+2*i), tape.reply(2+2*i)
+		about, of := replies[1+2*i], replies[2+2*i]
 		if about.isError() || of.isError() {
 			s.refused(about, of)
 			continue
@@ -107,9 +107,10 @@ func (s *streams) batch(ctx context.Context, db int, names []string, b *metrics.
 		}
 		s.first.set(b, entryTime(about, "first-entry"), label, key)
 		s.last.set(b, entryTime(about, "last-entry"), label, key)
-		for g, end := of.children(); g.i < end; g = g.next() {
-			group, _ := g.field("name")
-			if group.t == nil {
+		for j := range of.len() {
+			g := of.at(j)
+			group, ok := g.field("name")
+			if !ok {
 				continue
 			}
 			for _, n := range s.groups {
@@ -117,18 +118,19 @@ func (s *streams) batch(ctx context.Context, db int, names []string, b *metrics.
 			}
 			if !s.in.cfg.StreamsExcludeConsumerMetrics {
 				groups = append(groups, streamGroup{name, string(group.text())})
-				request = appendCommand(request, "XINFO", "CONSUMERS", name, string(group.text()))
+				request = append(request, words("XINFO", "CONSUMERS", name, string(group.text())))
 			}
 		}
 	}
 	if len(groups) == 0 {
 		return nil
 	}
-	if err := s.in.conn.exchange(ctx, request, len(groups)); err != nil {
+	if replies, err = s.in.conn.exchange(ctx, request); err != nil {
 		return err
 	}
 	for i, g := range groups {
-		for c, end := tape.reply(i).children(); c.i < end; c = c.next() {
+		for j := range replies[i].len() {
+			c := replies[i].at(j)
 			name, hasName := c.field("name")
 			pending, hasPending := c.field("pending")
 			idle, hasIdle := c.field("idle")
@@ -170,11 +172,10 @@ func (n streamNumber) of(v value) float64 {
 // entryTime is the time of an entry [id, [field, value, ...]].
 func entryTime(v value, name string) float64 {
 	at, ok := v.field(name)
-	if !ok || at.len() == 0 {
+	if !ok {
 		return 0
 	}
-	id, _ := at.children()
-	return idTime(id.text())
+	return idTime(at.at(0).text())
 }
 
 // idTime is the time in the identity of an entry, in milliseconds.
