@@ -13,8 +13,9 @@ import (
 
 // audit remembers what a stream that follows has given, so that a reading of what is there can tell whether the stream left something out. An engine
 // (20.10) that comes late to a rotation goes over to the newest file, and what it had not read of those before never comes, though it keeps them: it
-// shows in nothing but that reading. Until the reading has shown that nothing is missing, the position stays where the stream began. It is for one
-// goroutine.
+// shows in nothing but that reading. Until the reading has shown that nothing is missing, the position stays where the stream began. What the reading
+// gives besides, behind all that the stream gave, has been seen once, as what any reading gives: it is compared with the stream's that comes
+// after it. It is for one goroutine.
 type audit struct {
 	from  positions.Position // up to there nothing is missing
 	known bool
@@ -29,6 +30,7 @@ type audit struct {
 	at      []int64
 	settled int
 	full    bool // keys has no room for all
+	noting  bool // what a reading takes is noted
 	// handed is how many of the keys are of records that were handed on, and sum is over these.
 	handed int
 	sum    uint64
@@ -162,7 +164,7 @@ func (a *audit) due(size int64) bool {
 
 // must says that it can't be put off, because the engine will throw away what may have been left out, or because the keys have no room.
 func (a *audit) must(size, files int64) bool {
-	return size > 0 && (len(a.keys) >= mostKeys/4*3 || a.bytes/size >= max(1, files-2))
+	return size > 0 && (a.crowded() || a.bytes/size >= max(1, files-2))
 }
 
 // worth says that enough was taken for a rotation to have left something out.
@@ -172,14 +174,31 @@ func (a *audit) worth(size int64) bool {
 
 // ask has the log compared when it is read the next time. Messages from number pending on were taken and not handed on: they count as not taken.
 func (a *audit) ask(pending int64) {
+	a.settle(pending)
+	a.asked, a.reading = len(a.keys) > 0, false
+}
+
+// settle ends what one stream has given: another comes, whose messages are numbered anew. Those from number pending on count as not taken.
+func (a *audit) settle(pending int64) {
 	n := len(a.at)
 	for n > 0 && a.at[n-1] >= pending {
 		n--
 	}
 	a.keys, a.at = a.keys[:a.settled+n], a.at[:0]
 	a.settled = len(a.keys)
-	a.asked, a.reading = len(a.keys) > 0, false
+	for ; a.handed < a.settled; a.handed++ {
+		a.sum = mix(a.sum, a.keys[a.handed])
+	}
 }
+
+// note has what a reading takes from a position on noted.
+func (a *audit) note(p positions.Position, known bool) {
+	a.begin(p, known, true)
+	a.noting = true
+}
+
+// crowded says that the keys have hardly room for more. What a reading can't remember isn't compared.
+func (a *audit) crowded() bool { return len(a.keys) >= mostKeys/4*3 }
 
 // compare readies a reading from where the stream began.
 func (a *audit) compare(cut bool) {

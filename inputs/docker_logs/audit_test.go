@@ -317,6 +317,52 @@ func TestAReadingThatIsOddIsDoneOnceMore(t *testing.T) {
 	}
 }
 
+// What a reading gives behind all that the stream gave has been seen once. When it leaves a rotated file out there, nothing comes twice by which that
+// would show.
+func TestWhatAReadingLeavesOutAtItsEndIsReadAfterwards(t *testing.T) {
+	for name, compares := range map[string]bool{"in a comparison": true, "in a reading that catches up": false} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.quick = true
+			b.run(nil).ready()
+			rotating(b, "web", "1k")
+			last := 10
+			if compares {
+				last = 60
+			}
+			if !compares {
+				b.write("web", numbers(1, last)...)
+				b.want(numbers(1, last)...)
+				b.stop()
+			}
+			var once atomic.Bool
+			b.fake.Reread(func(_ int64, log []dockertest.Message) []dockertest.Message {
+				if len(log) < last || once.Swap(true) {
+					return log
+				}
+				for n := last + 1; n <= last+90; n++ {
+					b.now += int64(10 * time.Millisecond)
+					m := dockertest.Message{Time: b.now, Text: fmt.Sprintf("line %d\n", n)}
+					b.fake.Write("web", m)
+					if n > last+50 {
+						log = append(log, m)
+					}
+				}
+				return log
+			})
+			if compares {
+				b.write("web", numbers(1, last)...)
+			} else {
+				b.run(nil).ready()
+			}
+			b.wantEach(numbers(1, last+90)...)
+			if !once.Load() {
+				t.Error("nothing was left out")
+			}
+		})
+	}
+}
+
 // A record of several lines whose last one was left out.
 func TestARecordOfSeveralLinesIsWholeThoughTheStreamLeftOutItsEnd(t *testing.T) {
 	b := newBench(t)

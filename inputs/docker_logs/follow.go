@@ -53,6 +53,7 @@ type follower struct {
 	audit   audit  // of a stream that follows a log which the engine rotates
 	rotates int64  // the size at which it does, while such a stream is read; else 0
 	files   int64  // that it keeps then
+	notes   bool   // what a reading takes is to be noted from the next place on before which no message waits
 	check   check  // of what was handed on behind the saved position
 	checks  bool   // it is to be checked
 	first   int64  // the time of its first message, which comes again because it didn't match; else 0
@@ -284,16 +285,19 @@ func (f *follower) take(m *message, at placer) verdict {
 	if v == outside || v == lost {
 		return v
 	}
-	given, matches := false, true
+	given, matches, compares := false, true, f.audit.reading
 	switch {
 	case v == fresh && f.check.n > 0:
 		given, matches = true, f.check.took(m)
+		if f.audit.noting {
+			f.audit.took(m, f.cursor.taken)
+		}
 	case v == fresh && f.audit.reading:
 		if given = f.audit.compared(m, f.cursor.taken); f.audit.gone {
 			f.audit.gone = false
 			f.rotatedAway()
 		}
-	case v == fresh && f.rotates > 0:
+	case v == fresh && (f.rotates > 0 || f.audit.noting):
 		f.audit.took(m, f.cursor.taken)
 	}
 	if !matches {
@@ -324,7 +328,24 @@ func (f *follower) take(m *message, at placer) verdict {
 		f.fresh++
 	}
 	f.emit(v == fresh)
+	if f.notes || f.audit.noting || compares && !f.audit.reading {
+		f.remember()
+	}
 	return v
+}
+
+// remember goes on with noting what a reading takes: from here on, when up to here nothing is missing or there is no room for all of it.
+func (f *follower) remember() {
+	if f.audit.noting {
+		f.notes = f.audit.crowded()
+	}
+	if !f.notes || f.audit.reading || f.check.n > 0 || f.cursor.phase != passing || f.pending() != none {
+		return
+	}
+	if p, ok := f.cursor.position(none); ok {
+		f.audit.note(p, true)
+		f.notes = false
+	}
 }
 
 // rotatedAway counts a place in a log before which the engine has thrown away what wasn't read.

@@ -19,7 +19,8 @@ const viaAPI = "Docker API"
 // An engine that follows a log (20.10) is at the mercy of its reader, and of its own haste: when either is late at a rotation, it leaves out
 // whole files that are still there, sends others twice, or falls silent for good. So a stream that follows is left as soon as it can't be trusted, and
 // what is there is read to its end before it is followed again: from the position, or, where the log may have been rotated meanwhile, from where the
-// stream began, and compared with what it gave. The position stays there until then.
+// stream began, and compared with what it gave. The position stays there until then. What the reading gives behind that has been seen once, and is compared
+// with the next one.
 //
 // Reading what is there has its traps in the same engine. Asked for a log from a time on, it reads no rotated file at all when the oldest is compressed and
 // older: then the log is asked for as a whole. And while one reader has compressed files open, each other is given these under their numbers, though
@@ -52,7 +53,7 @@ func (f *follower) readAPI(ctx context.Context) error {
 	if p, known := f.in.env.Positions.Get(f.id); known && (p.Time > 0 || uncertain(p)) {
 		f.behind = true
 	}
-	f.checks, f.steps = true, 0
+	f.checks, f.steps, f.audit.noting = true, 0, false
 	pauses := 0 // without anything new in between
 	for ctx.Err() == nil {
 		c := f.container()
@@ -190,11 +191,21 @@ func (f *follower) readStream(ctx context.Context, c *docker.Container, o openin
 	p, known := f.from(follow)
 	f.cursor.resume(p, known, false)
 	f.check, f.first = check{}, 0
+	size, files := rotation(c)
+	f.notes = !follow && size > 0 && files > 1 && o.replayed < 0
+	if carries := f.audit.noting && f.pending() == none; follow && carries {
+		f.audit.settle(none)
+	} else if follow {
+		f.audit.begin(p, known, files > 1)
+	}
+	f.audit.noting = false
+	if f.notes && !f.audit.asked && !o.cut {
+		f.audit.note(p, known)
+		f.notes = false
+	}
 	switch {
 	case follow:
-		if f.rotates, f.files = rotation(c); f.rotates > 0 {
-			f.audit.begin(p, known, f.files > 1)
-		}
+		f.rotates, f.files = size, files
 		defer func() { f.rotates = 0 }()
 	case f.audit.asked:
 		f.audit.compare(o.cut)
@@ -227,6 +238,7 @@ func (f *follower) readStream(ctx context.Context, c *docker.Container, o openin
 
 	w := &watched{body: body, from: f.cursor.since}
 	w.last.Store(p.Time)
+	w.unsure.Store(follow && f.audit.worth(f.rotates))
 	if follow {
 		var watching sync.WaitGroup
 		defer watching.Wait()
