@@ -285,7 +285,7 @@ func (f *follower) take(m *message, at placer) verdict {
 	if v == outside || v == lost {
 		return v
 	}
-	given, matches, compares := false, true, f.audit.reading
+	given, matches := false, true
 	switch {
 	case v == fresh && f.check.n > 0:
 		given, matches = true, f.check.took(m)
@@ -328,7 +328,7 @@ func (f *follower) take(m *message, at placer) verdict {
 		f.fresh++
 	}
 	f.emit(v == fresh)
-	if f.notes || f.audit.noting || compares && !f.audit.reading {
+	if f.notes || f.audit.noting {
 		f.remember()
 	}
 	return v

@@ -65,12 +65,7 @@ func TestAnAttemptIsMadeOnce(t *testing.T) {
 }
 
 func TestACollectionThatIsCalledOffEndsAtOnce(t *testing.T) {
-	s := newServer(t, answers())
-	r := newRig(t, s.listener.Addr().String(), nil)
-	_, _ = r.collect()
-	s.mu.Lock()
-	s.stuck = true
-	s.mu.Unlock()
+	_, r := hanging(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	time.AfterFunc(50*time.Millisecond, cancel)
 	if _, err := r.collectBy(ctx); !errors.Is(err, context.Canceled) {

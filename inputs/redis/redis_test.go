@@ -268,13 +268,20 @@ func TestAConnectionThatTheServerClosedIsNoFault(t *testing.T) {
 	}
 }
 
-func TestAServerThatHangsIsToldBeforeTheTimeIsUp(t *testing.T) {
+// hanging is a server that answered one collection and says nothing any more.
+func hanging(t *testing.T) (*fakeServer, *rig) {
+	t.Helper()
 	s := newServer(t, answers())
 	r := newRig(t, s.listener.Addr().String(), nil)
 	_, _ = r.collect()
 	s.mu.Lock()
 	s.stuck = true
 	s.mu.Unlock()
+	return s, r
+}
+
+func TestAServerThatHangsIsToldBeforeTheTimeIsUp(t *testing.T) {
+	s, r := hanging(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	lines, err := r.collectBy(ctx)
